@@ -1,0 +1,36 @@
+/* What the system knows about a device-DAX node. Gathering looks at sysfs, libdaxctl and libndctl;
+ * judging is pure. */
+#ifndef HF_MEDIA_DAX_H
+#define HF_MEDIA_DAX_H
+
+#include "media/pm.h"
+#include <sys/types.h>
+
+struct dax_facts {
+	bool subsystem_dax;   /* a character device of subsystem dax */
+	char driver[32];      /* "device_dax", "kmem", "fsdev_dax", "" none */
+	bool system_ram;      /* libdaxctl: its memory is, or is about to be, the kernel's */
+	bool enabled;	      /* bound to a driver */
+	uint64_t size, align; /* 0 unknown */
+	bool read_only;	      /* the region is */
+	char domain[32];      /* persistence domain: "cpu_cache", "memory_controller", "" unknown */
+	bool
+	    volatile_memory; /* soft-reserved DRAM or CXL ram: nothing says that it is persistent */
+	uint64_t bad_blocks; /* of 512 bytes, inside the device */
+	int numa_node;	     /* -1 unknown */
+	char devname[32];    /* "dax0.0" */
+};
+
+/* 0, or -ENODEV where there is no such device in sysfs. 'sysfs' is "/sys", or a test's copy of it;
+ * the libraries are asked only for the real one. */
+int dax_gather(const char *sysfs, dev_t rdev, struct dax_facts *out);
+
+/* Can a volume live there? 0 or a negative errno with a sentence that says what to do. */
+int dax_judge(const char *path, const struct dax_facts *f, bool want_write);
+/* What a store needs to be durable: only a platform that says so has its caches in the persistence
+ * domain. */
+enum pm_gran dax_gran(const struct dax_facts *f);
+/* The persistence domain of the block device below a DAX file system; "" unknown. */
+void dax_block_domain(const char *sysfs, dev_t dev, char domain[32]);
+
+#endif

@@ -1,0 +1,107 @@
+#include "media/guard.h"
+#include "media/arch.h"
+#include "media/pm_impl.h"
+
+#include <pthread.h>
+
+static const int guard_signals[] = {SIGSEGV, SIGBUS};
+#define GUARD_SIGNALS 2
+
+static pthread_mutex_t guard_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct sigaction guard_previous[GUARD_SIGNALS];
+static guard_resolver guard_resolve; /* atomic */
+
+static const struct sigaction *guard_previous_of(int sig)
+{
+	return &guard_previous[sig == guard_signals[0] ? 0 : 1];
+}
+
+/* The default action, from inside the handler. A fault comes again when the handler returns; a
+ * signal that somebody sent does not, so it is raised. */
+static void guard_default(int sig, bool is_fault)
+{
+	struct sigaction dfl = {.sa_handler = SIG_DFL};
+
+	sigaction(sig, &dfl, NULL);
+	if (!is_fault)
+		raise(sig);
+}
+
+/* As the kernel would have called the previous handler: its mask, and the signal itself blocked
+ * unless SA_NODEFER. The return from our handler puts the old mask back. */
+static void guard_chain(int sig, siginfo_t *info, void *ucontext, bool is_fault)
+{
+	const struct sigaction *prev = guard_previous_of(sig);
+	sigset_t mask = prev->sa_mask;
+
+	if (!(prev->sa_flags & SA_SIGINFO)) {
+		if (prev->sa_handler == SIG_IGN && !is_fault)
+			return;
+		if (prev->sa_handler == SIG_DFL || prev->sa_handler == SIG_IGN) {
+			guard_default(sig, is_fault);
+			return;
+		}
+	}
+	if (!(prev->sa_flags & SA_NODEFER))
+		sigaddset(&mask, sig);
+	pthread_sigmask(SIG_BLOCK, &mask, NULL);
+	if (prev->sa_flags & SA_SIGINFO)
+		prev->sa_sigaction(sig, info, ucontext);
+	else
+		prev->sa_handler(sig);
+}
+
+/* Async-signal-safe; errno is the interrupted code's. */
+static void guard_handler(int sig, siginfo_t *info, void *ucontext)
+{
+	/* si_code <= 0: sent by a process. BUS_MCEERR_AO: bad memory was found somewhere, not
+	 * touched here. */
+	bool is_fault = info->si_code > 0 && !(sig == SIGBUS && info->si_code == BUS_MCEERR_AO);
+	guard_resolver resolve = __atomic_load_n(&guard_resolve, __ATOMIC_ACQUIRE);
+	int saved_errno = errno;
+
+	if (is_fault && arch_fixup(ucontext, (uintptr_t)info->si_addr))
+		return;
+	if (!is_fault || !resolve || !resolve(sig, info, ucontext))
+		guard_chain(sig, info, ucontext, is_fault);
+	errno = saved_errno;
+}
+
+/* When the program put its own handlers over ours it may chain to us, and then we must not chain to
+ * it: so ours are put in place once and never again. */
+int guard_install(void)
+{
+	static bool installed;
+	struct sigaction sa = {.sa_sigaction = guard_handler,
+			       .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK | SA_RESTART};
+	int err = 0;
+
+	pthread_mutex_lock(&guard_mutex);
+	for (int i = 0; i < GUARD_SIGNALS && !installed && !err; i++) {
+		/* Known before ours can run. */
+		if (sigaction(guard_signals[i], NULL, &guard_previous[i]) != 0 ||
+		    sigaction(guard_signals[i], &sa, NULL) != 0)
+			err = err_set(-errno, "cannot install the fault handler: errno %d", errno);
+	}
+	installed = installed || !err;
+	pthread_mutex_unlock(&guard_mutex);
+	return err;
+}
+
+void guard_set_resolver(guard_resolver resolve)
+{
+	__atomic_store_n(&guard_resolve, resolve, __ATOMIC_RELEASE);
+}
+
+int guard_copy(void *dst, const void *src, size_t len, uint64_t *fault_addr)
+{
+	int err = guard_install();
+	struct pm_fault f;
+
+	if (err)
+		return err;
+	f = arch_ops()->copy(dst, src, len);
+	if (f.faulted && fault_addr)
+		*fault_addr = f.addr;
+	return f.faulted ? -EFAULT : 0;
+}

@@ -1,0 +1,44 @@
+/* What the files of this layer share about a struct pm. */
+#ifndef HF_MEDIA_PM_IMPL_H
+#define HF_MEDIA_PM_IMPL_H
+
+#include "media/pm.h"
+#include <libpmem2.h>
+#include <pthread.h>
+#include <sys/types.h>
+
+struct pm_priv {
+	struct pm_priv *next; /* list of the open ones */
+	uint64_t id;	      /* never reused */
+	void *map;	      /* NULL: the caller's memory */
+	size_t map_len;
+	struct pmem2_source *source;
+	struct pmem2_map *pmem2;
+	struct pm_ops ops;
+	size_t page_size;
+	bool sync;	  /* fence calls msync */
+	pthread_mutex_t sync_mutex; /* zeroed is initialised */
+	bool sync_failed; /* atomic */
+};
+
+static inline struct pm_priv *pm_priv_of(const struct pm *pm)
+{
+	return pm->priv;
+}
+
+/* pm_page.c: the pages that this thread has flushed and not fenced */
+int page_add(struct pm *pm, const void *p, uint64_t len);
+int page_sync(struct pm *pm);
+void page_register(struct pm_priv *priv); /* gives it its id */
+void page_unregister(struct pm_priv *priv);
+
+/* pm_lock.c. 0 or -EBUSY with the owner's pid in the sentence. */
+int pm_lock_fd(int fd, const char *path, bool shared);
+/* The pid of a process that holds a flock on the file, 0 none found, -1 held by one in another pid
+ * namespace. */
+pid_t pm_lock_owner(dev_t dev, ino_t ino);
+
+/* guard.c: puts the handlers in place, once; again after the program replaced them. */
+int guard_install(void);
+
+#endif
