@@ -1,0 +1,154 @@
+/* The superblock, decoded and verified, and what is computed from the volume's seed. */
+#ifndef HF_FORMAT_GEO_H
+#define HF_FORMAT_GEO_H
+
+#include "format/format.h"
+#include "base/hash.h"
+#include "media/pm.h"
+
+struct geo {
+	uint64_t bytes, nblocks, nframes;
+	uint64_t seed;
+	moff_t alloc_off, lanes_off;
+	uint64_t lane_bytes;
+	uint32_t nlanes;
+	mblk_t first_data;		/* blocks below it and the last block are never allocated or freed */
+	uint8_t uuid[16];
+	char label[FMT_LABEL_MAX + 1];
+	uint64_t created_ns;
+	bool read_only_features;	/* an unknown ro_compat bit is set */
+	bool used_copy;			/* the first superblock was bad; this is the second */
+};
+
+/* Reads and verifies the superblock, or its copy where the first is damaged or poisoned. The copy is looked for at the
+ * end of the device and where the damaged first one says that the volume ends. -EINVAL: no holdfast volume;
+ * -EBADMSG/-EUCLEAN: damaged, also a device that is shorter than its superblock says; -EOPNOTSUPP: unknown feature or
+ * version; -EIO: poisoned. 'out' is written on success only. */
+int geo_read(const struct pm *pm, struct geo *out);
+/* One superblock: magic, version, checksum, which copy it is, features, and that every size and offset fits the others
+ * and a device of pm_bytes. The errors of geo_read(). */
+int geo_verify_super(const struct fmt_super *s, uint64_t pm_bytes, uint32_t want_copy);
+uint64_t geo_super_csum(const struct fmt_super *s);
+
+/* May be owned by a file or by the tables: outside superblocks, C, the allocation lines and the lanes. */
+static inline bool geo_block_ok(const struct geo *g, mblk_t b)
+{
+	return (b.v >= g->first_data.v && b.v < g->nblocks - 1) ||
+	       (b.v >= FMT_BLK_ITNODE && b.v < FMT_BLK_ALLOC);
+}
+/* The bit of block b in the allocation lines, as a media bit number. */
+static inline uint64_t geo_alloc_bit(const struct geo *g, mblk_t b) { return g->alloc_off.v * 8 + b.v; }
+
+struct mkfs_args {
+	uint64_t bytes;			/* 0: all of the device */
+	const char *label;		/* NULL: none */
+	const uint8_t *uuid;		/* NULL: random */
+	uint32_t uid, gid;		/* of the root directory */
+	uint32_t root_mode;		/* 0: 0755 */
+};
+/* Writes an empty volume. Order: the old superblocks are wiped and fenced; lanes, lines, table and root are written and
+ * fenced; then the superblocks. Nothing is checked for old content (the caller did). */
+int mkfs_write(struct pm *pm, const struct mkfs_args *args);
+
+/* ---- verifiers and builders (verify.c). Those that return int give 0, -EBADMSG (checksum) or -EUCLEAN (structure). */
+struct map_key { uint64_t k; };			/* per owner and fork */
+static inline enum fmt_entry_kind fmt_entry_kind_of(uint64_t e) { return (enum fmt_entry_kind)(e >> 40 & 15); }
+static inline mblk_t fmt_entry_blk(uint64_t e) { return MBLK(e & 0xffffffffffull); }
+static inline uint64_t fmt_level_blocks(unsigned level) { return 1ull << (9 * level); }	/* level <= 6 */
+
+static inline struct map_key fmt_map_key(const struct geo *g, inum_t owner, enum fmt_fork fork)
+{
+	return (struct map_key){hash_mix2(g->seed ^ 0x6d61706bull, owner.v << 1 | (uint64_t)fork)};
+}
+
+/* The 16 check bits: one mix. For a fixed place the low 48 bits go in one to one; another place moves all 64. */
+static inline uint64_t fmt_entry_check(struct map_key key, unsigned level, fblk_t fblk, uint64_t low48)
+{
+	uint64_t place = (fblk.v << 3 | level) * 0x9e3779b97f4a7c15ull;
+
+	return hash_mix((key.k + place) ^ low48) & 0xffff000000000000ull;
+}
+
+/* The entry of 'level' whose first file block is 'fblk'. flags: FMT_ENT_PUNCHED or 0. */
+static inline uint64_t fmt_entry_make(struct map_key key, unsigned level, fblk_t fblk, enum fmt_entry_kind kind,
+				      mblk_t blk, uint64_t flags)
+{
+	uint64_t low48 = (blk.v & 0xffffffffffull) | (uint64_t)kind << 40 | flags;
+
+	return low48 | fmt_entry_check(key, level, fblk, low48);
+}
+
+/* Says what is wrong with an entry; never 0. */
+int fmt_entry_bad(const struct geo *g, struct map_key key, unsigned level, fblk_t fblk, uint64_t entry)
+	__attribute__((cold));
+
+/* True if kind, flags and block fit the level and the volume. */
+static inline bool fmt_entry_shape_ok(const struct geo *g, unsigned level, uint64_t entry)
+{
+	mblk_t b = fmt_entry_blk(entry);
+	uint64_t flags = entry & 0x0000f00000000000ull;
+
+	switch (fmt_entry_kind_of(entry)) {
+	case FMT_ENT_BLOCK:
+		return level == 0 && flags == 0 && geo_block_ok(g, b);
+	case FMT_ENT_HUGE:
+		return level == 1 && flags == 0 && b.v % HF_BLOCKS_PER_FRAME == 0 &&
+		       b.v >= g->first_data.v && b.v + HF_BLOCKS_PER_FRAME <= g->nblocks - 1;
+	case FMT_ENT_NODE:
+		return level >= 1 && level <= FMT_MAX_HEIGHT && geo_block_ok(g, b) &&
+		       (flags == 0 || (flags == FMT_ENT_PUNCHED && level == 1));
+	default:
+		return false;
+	}
+}
+
+/* Checks the check bits, kind and flags against level, and the block's range. A zero entry is a hole: 0. */
+static inline int fmt_entry_verify(const struct geo *g, struct map_key key, unsigned level, fblk_t fblk,
+				   uint64_t entry)
+{
+	uint64_t low48 = entry & 0x0000ffffffffffffull;
+
+	if (entry == 0)
+		return 0;
+	if ((entry ^ fmt_entry_check(key, level, fblk, low48)) >> 48 != 0 || !fmt_entry_shape_ok(g, level, entry))
+		return fmt_entry_bad(g, key, level, fblk, entry);
+	return 0;
+}
+
+/* An inode's checksum is a sum over its words 1..31, each mixed with the key and its place (a zero word adds nothing): who
+ * changes a few words corrects the sum by these alone, and a damaged image cannot get a right sum that way. */
+static inline uint64_t fmt_inode_csum_word(uint64_t key, unsigned word, uint64_t value)
+{
+	return value ? hash_mix(value ^ (key + word * 0x9e3779b97f4a7c15ull)) : 0;
+}
+static inline uint64_t fmt_inode_csum_key(const struct geo *g, inum_t ino)
+{
+	return hash_mix2(g->seed, ino.v);
+}
+uint64_t fmt_inode_csum(const struct geo *g, const struct fmt_inode *i);
+/* Free inodes verify too: all zeros (never used), or mode 0 with checksum and number right. */
+int fmt_inode_verify(const struct geo *g, const struct fmt_inode *i, inum_t want);
+uint64_t fmt_bucket_csum(const struct geo *g, const struct fmt_bucket_head *h);
+/* 16 bits over the 62 tags, as 8 host words (of the last, the low 48 bits): they change in place and so are not in csum. */
+uint16_t fmt_bucket_tags_check(const uint64_t tags[8]);
+int fmt_bucket_verify(const struct geo *g, const struct fmt_bucket_head *h, inum_t owner, uint64_t gen, unsigned depth,
+		      uint64_t prefix, mblk_t self);
+uint32_t fmt_dirent_check(const struct geo *g, inum_t dir, uint64_t key, uint64_t target, const void *name, unsigned len);
+uint64_t fmt_name_hash(const struct geo *g, const void *name, unsigned len);	/* the low 8 bits are zero */
+uint64_t fmt_orphan_csum(const struct geo *g, uint32_t slot, const struct fmt_orphan *o);
+int fmt_orphan_verify(const struct geo *g, uint32_t slot, const struct fmt_orphan *o);	/* all zeros: free, 0 */
+uint64_t fmt_ckpt_encode(const struct geo *g, jseq_t c);
+/* False: damaged. An all-zero word never decodes. */
+bool fmt_ckpt_decode(const struct geo *g, uint64_t raw, jseq_t *out);
+uint64_t fmt_record_seed(const struct geo *g, uint32_t lane, uint32_t half, uint64_t off_in_half);
+uint64_t fmt_xattr_csum(const struct geo *g, inum_t owner, const void *blob, uint32_t bytes);
+
+/* Inode number -> where its bit and its block are in the table's file. */
+static inline uint64_t fmt_ino_group(inum_t i) { return i.v / FMT_IGROUP_INODES; }
+static inline fblk_t fmt_ino_bitmap_fblk(inum_t i) { return FBLK(fmt_ino_group(i) * FMT_IGROUP_BLOCKS); }
+static inline fblk_t fmt_ino_fblk(inum_t i)
+{
+	return FBLK(fmt_ino_group(i) * FMT_IGROUP_BLOCKS + 1 + i.v % FMT_IGROUP_INODES / FMT_INODES_PER_BLOCK);
+}
+
+#endif
