@@ -1,0 +1,161 @@
+/* What the files of this layer share. A group is a range of frames under one lock; all of its state
+ * is below.
+ *
+ * A frame is in one of three states, by the number of its blocks that may be handed out (bit clear
+ * on the media, not held): 512: its bit in 'whole' is set; 1..511: its bit in one of 'part' is set,
+ * the fullest frames in part[0]; 0: no bit is set. Applying a transaction changes bits of held
+ * blocks only, so the state changes under the group lock and nowhere else, and the media line is
+ * still what decides (I-BUSY-1).
+ *
+ * Held blocks: bit of 'held_whole' for a frame whose 512 blocks were taken or freed together, else
+ * a mask of the frame. FRAME_HELD in the frame's word would cost two locked instructions per frame,
+ * 8.3 ns (measured, all of it in the cache); two bits in a bitmap cost 512 frames 16 words. */
+#ifndef HF_SPACE_INTERNAL_H
+#define HF_SPACE_INTERNAL_H
+
+#include "space/space.h"
+#include "space/bits.h"
+#include "space/slab.h"
+#include <stdatomic.h>
+
+#define SPACE_MAX_GROUPS      64u
+#define SPACE_GROUP_SHIFT_MIN 6u /* 64 frames, 128 MiB */
+#define SPACE_RECS_MAX	      (1u << 20)
+
+#define LINE_WORDS     8u
+#define FRAMES_CLASSES 6u
+#define FRAMES_NONE    UINT64_MAX
+
+/* In frame.held of a pinned whole frame: the rest is the index of its busy record, not of a mask.
+ */
+#define FRAMES_HELD_REC (1u << 31)
+
+#define BUSY_HEAD 1u /* the part of the extent's first frame still waits for its pins */
+#define BUSY_TAIL 2u
+
+/* An extent on its way from a file to the allocator; it lies in one group. */
+struct busy_rec {
+	uint64_t first, n; /* blocks */
+	uint64_t left;	   /* pinned: blocks that still wait for their pins */
+	uint64_t stamp;	   /* journal: sequence number; pinned: since when (CLOCK_MONOTONIC, ns) */
+	uint64_t owner;	   /* inode and file block it came from */
+	uint64_t fblk;
+	uint32_t next;	/* in the group's list */
+	uint32_t chain; /* before detach: the record, in the next group, of the same space_free();
+			   then: prev */
+	uint8_t kind;	/* enum space_kind */
+	uint8_t parts;	/* pinned: BUSY_HEAD, BUSY_TAIL */
+	uint8_t zero[6];
+};
+static_assert(sizeof(struct busy_rec) == 64, "");
+
+struct group {
+	_Alignas(64) struct mtx lock;
+	uint64_t first, nframes; /* frames */
+
+	/* Blocks. Written under the lock, read without: */
+	_Atomic uint64_t free;	  /* may be handed out */
+	_Atomic uint64_t held;	  /* by transactions under way, and the busy ones: */
+	_Atomic uint64_t journal; /* ... of them, waiting for a checkpoint */
+	_Atomic uint64_t pinned;  /* ... of them, waiting for pins */
+	_Atomic uint64_t whole_frames, full_frames;
+	_Atomic uint64_t fifo_seq; /* of the first record that waits for a checkpoint, 0: none */
+
+	uint64_t cur; /* frame that small allocations come from, FRAMES_NONE: none */
+	uint32_t fifo_head, fifo_tail;
+	uint32_t pinned_head;
+	struct bits whole, held_whole, part[FRAMES_CLASSES];
+	struct slab masks; /* of uint64_t[LINE_WORDS] */
+	struct slab recs;  /* of struct busy_rec */
+};
+
+struct space {
+	struct pm *pm;
+	const struct geo *geo;
+	struct journal *j;
+	uint64_t id; /* tells a thread's notes about this space from those about another */
+	struct frame *frames;
+	struct group *groups;
+	uint32_t ngroups;
+	unsigned int group_shift;
+	_Atomic uint32_t threads; /* that allocated here; spreads them over the groups */
+	uint64_t blocks;	  /* that the allocator owns */
+	uint64_t reserve, meta;	  /* blocks kept back from file data */
+	struct mtx low; /* taken after a group: who takes of the last blocks counts them alone */
+	void *slabs;
+	uint64_t slabs_bytes;
+};
+
+/* One extent by frames: a part of a frame, whole frames, a part of a frame. */
+struct frames_cut {
+	uint64_t head, head_n; /* blocks */
+	uint64_t frame, nframes;
+	uint64_t tail, tail_n;
+};
+
+static inline struct group *space_group_of(const struct space *s, uint64_t frame)
+{
+	return &s->groups[frame >> s->group_shift];
+}
+static inline uint64_t group_end_block(const struct group *g)
+{
+	return (g->first + g->nframes) * HF_BLOCKS_PER_FRAME;
+}
+static inline uint64_t count_get(const _Atomic uint64_t *c)
+{
+	return atomic_load_explicit(c, memory_order_relaxed);
+}
+/* The group lock is held: there is one writer, and readers need no more than whole words. */
+static inline void count_add(_Atomic uint64_t *c, uint64_t n)
+{
+	atomic_store_explicit(c, count_get(c) + n, memory_order_relaxed);
+}
+static inline void count_sub(_Atomic uint64_t *c, uint64_t n)
+{
+	atomic_store_explicit(c, count_get(c) - n, memory_order_relaxed);
+}
+
+/* ---- frames.c; frames and blocks are numbers of the volume. Locking: the group's lock is held
+ * throughout. */
+int frames_open(struct space *s);
+void frames_close(struct space *s);
+/* The blocks of f that may be handed out, a bit each; returns how many. */
+unsigned int frames_avail_locked(const struct space *s, const struct group *g, uint64_t f,
+				 uint64_t avail[LINE_WORDS]);
+unsigned int frames_class(uint64_t avail); /* 1..511; 0: the fullest */
+struct frames_cut frames_cut(uint64_t first, uint64_t n);
+/* Every block is allocated and none is held. */
+bool frames_owned_locked(const struct space *s, const struct group *g, uint64_t first, uint64_t n);
+bool frames_is_held_locked(const struct space *s, const struct group *g, uint64_t block);
+/* How many of the n free frames from f on have a line that is all zero, as it should be. The first
+ * that has not is not offered again: a stray store of the program hit its line, and its blocks may
+ * be anybody's. */
+uint64_t frames_zero_lines_locked(const struct space *s, struct group *g, uint64_t f, uint64_t n);
+/* The state of f follows the number of its blocks that may be handed out. */
+void frames_move_locked(struct group *g, uint64_t f, unsigned int from, unsigned int to);
+/* Memory for holding one more extent; the next frames_hold_locked() cannot fail. */
+int frames_reserve_locked(struct group *g);
+/* Holds blocks that nobody holds. Not counted as taken from the free ones: see frames_take_*. */
+void frames_hold_locked(struct space *s, struct group *g, uint64_t first, uint64_t n);
+/* The blocks are held no longer; they are allocated, so nothing becomes free. */
+void frames_unhold_locked(struct space *s, struct group *g, uint64_t first, uint64_t n);
+/* The blocks are held no longer and become free. */
+void frames_release_locked(struct space *s, struct group *g, uint64_t first, uint64_t n);
+/* Takes n of the blocks that may be handed out in one frame, or n whole free frames.
+ * frames_reserve_locked() before. */
+void frames_take_blocks_locked(struct space *s, struct group *g, uint64_t f, unsigned int pos,
+			       unsigned int n, unsigned int avail);
+void frames_take_whole_locked(struct space *s, struct group *g, uint64_t f, uint64_t n);
+
+/* ---- busy.c */
+static inline struct busy_rec *busy_rec(const struct group *g, uint32_t index)
+{
+	return slab_at(&g->recs, index);
+}
+/* The transaction of this record is applied: its blocks go to the allocator, now or later. */
+void busy_detach_locked(struct space *s, struct group *g, uint32_t index, jseq_t seq);
+/* Lets go of up to max records that the checkpoint has passed. */
+void busy_drain_locked(struct space *s, struct group *g, unsigned int max);
+const char *busy_reason_locked(const struct space *s, const struct group *g, uint64_t block);
+
+#endif

@@ -1,0 +1,77 @@
+/* Space: which blocks may be handed out.
+ *
+ * On the media: one line (64 bytes) per frame, one bit per block. In memory: 16 bytes per frame (struct frame), and a
+ * 64-byte 'held' mask for the few frames that have blocks which may not be handed out although their bit is clear:
+ * allocated or freed by a transaction that is not applied yet, or free but busy (journal or pins). The allocator takes a
+ * block only if it is neither allocated nor held (I-BUSY-1, I-BUSY-2).
+ *
+ * The word of struct frame has its final layout (pins come with the pin layer): bit 63 BUSY, bit 62 SPLIT, bits 0..39
+ * whole-frame pins. That all of a frame is held stands in a bitmap of its group, not in the word: see internal.h.
+ */
+#ifndef HF_SPACE_SPACE_H
+#define HF_SPACE_SPACE_H
+
+#include "journal/journal.h"
+
+#define FRAME_BUSY   (1ull << 63)
+#define FRAME_SPLIT  (1ull << 62)
+#define FRAME_PINS   ((1ull << 40) - 1)
+
+struct frame {
+	_Atomic uint64_t word;
+	_Atomic uint32_t blocks;	/* index of u32[512] per-block pins, 0: none */
+	uint32_t held;			/* index of a 64-byte mask, 0: none; top bit: of a busy record. Under the group lock */
+};
+static_assert(sizeof(struct frame) == 16, "");
+
+struct space;
+
+enum space_flags {
+	SPACE_META = 1,			/* metadata: may use the last blocks kept back from file data */
+	SPACE_RESERVE = 2,		/* a map node for a split: may use the last blocks of all */
+	SPACE_EXACT = 4,		/* at 'hint' or nothing: -ENOSPC, without a sentence and without a checkpoint */
+};
+enum space_kind { SPACE_DATA, SPACE_METADATA };	/* of what is freed: metadata is busy until the checkpoint passed */
+
+struct space_stat {
+	uint64_t blocks;		/* of the volume, that the allocator owns */
+	uint64_t free;			/* may be handed out now */
+	uint64_t busy_journal;		/* free on the media, held until a checkpoint */
+	uint64_t busy_pinned;
+	uint64_t pending;		/* held by transactions under way */
+	uint64_t reserved;		/* part of free that is kept back: file data does not get it */
+	uint64_t frames;		/* of the volume, by the number of their blocks that may be handed out: */
+	uint64_t free_frames, full_frames, partial_frames;	/* all 512, none, some */
+};
+
+struct mext { mblk_t first; uint64_t n; };
+
+int space_open(struct pm *pm, const struct geo *geo, struct journal *j, struct space **out);	/* reads all lines */
+void space_close(struct space **s);
+
+/* 1 to 'want' contiguous blocks inside one frame, near 'hint' (MBLK_NULL: anywhere; small allocations come from frames that
+ * are already partly used). The blocks are held at once, their bits are added to t, and what was held is let go when t is
+ * applied (or given back when t is aborted). want <= 512; want == 512 gives a whole frame or less. -ENOSPC after an
+ * inline checkpoint did not help. Takes group locks and may checkpoint: the caller holds no lane. */
+int space_alloc(struct space *s, struct txn *t, uint32_t want, mblk_t hint, unsigned flags, struct mext *out);
+/* Exactly one whole free frame, near hint (FRAME(0): anywhere). -ENOSPC if there is none (then use space_alloc). */
+int space_alloc_frame(struct space *s, struct txn *t, frame_t hint, unsigned flags, mblk_t *out);
+/* Several adjacent whole frames: 1..want. */
+int space_alloc_frames(struct space *s, struct txn *t, uint64_t want, frame_t hint, unsigned flags, mblk_t *first, uint64_t *got);
+/* Frees [first, first+n) (may span frames) with t: held now, bits cleared by t, released when t is applied: data at once
+ * (later: or when its pins go), metadata when the checkpoint passed t. owner and fblk are kept for the busy list.
+ * -EUCLEAN: a block is out of range or not allocated (damaged map): nothing was added. -ENOMEM. */
+int space_free(struct space *s, struct txn *t, mblk_t first, uint64_t n, enum space_kind kind, inum_t owner, fblk_t fblk);
+/* The counters are read without locks: exact when nobody is at work, else each right for itself. */
+void space_stat(struct space *s, struct space_stat *out);
+bool space_is_allocated(struct space *s, mblk_t b);		/* the media bit */
+/* Drops what the checkpoint has passed; called by the allocator itself, by statfs and by sync. */
+void space_drain(struct space *s);
+struct frame *space_frame(struct space *s, frame_t f);
+/* Whoever drops the last pin of a frame and finds BUSY in the word that he decremented calls this: the blocks that waited
+ * for the pin go to the allocator, exactly once. Takes a group lock: not from a signal handler. */
+void space_frame_idle(struct space *s, frame_t f);
+/* For fsck's and dump's eyes: is b held, and why ("pending", "journal", "pinned")? NULL: not held. */
+const char *space_held_reason(struct space *s, mblk_t b);
+
+#endif
