@@ -1,0 +1,168 @@
+/* Names: walking a path.
+ *
+ * One directory at a time, each held by a reference: nothing is locked between two components, as anywhere. A symlink's target
+ * takes the place of the component in a copy of the path; no recursion. */
+#include "dir/name_int.h"
+
+struct walk {
+	struct fs *fs;
+	struct inode *at;		/* a reference */
+	const char *p;			/* what is left of the path */
+	unsigned links;			/* followed so far */
+	char buf[NAME_PATH_MAX + 1];	/* the path after the first symlink */
+};
+
+/* One component: w->p[0..len), and what is behind it. */
+struct walk_part {
+	unsigned len;
+	bool last;
+	bool slashes;			/* come after it */
+	const char *rest;		/* without them */
+};
+
+static int walk_part(struct walk *w, struct walk_part *c)
+{
+	const char *end = strchrnul(w->p, '/');
+
+	if (end - w->p > (ptrdiff_t)FMT_NAME_MAX)
+		return err_set(-ENAMETOOLONG, "a name has at most %u bytes", FMT_NAME_MAX);
+	c->len = (unsigned)(end - w->p);
+	c->slashes = *end == '/';
+	c->rest = end + strspn(end, "/");
+	c->last = *c->rest == '\0';
+	return 0;
+}
+
+static int walk_to_root(struct walk *w)
+{
+	struct inode *root;
+	int err = inode_get(w->fs, INUM(FMT_INO_ROOT), 0, &root);
+
+	if (err)
+		return err;
+	inode_put(w->at);
+	w->at = root;
+	return 0;
+}
+
+/* w->p begins with '/': goes to the root and skips them. */
+static int walk_absolute(struct walk *w)
+{
+	w->p += strspn(w->p, "/");
+	return walk_to_root(w);
+}
+
+/* The path becomes the link's target and what came after the link. Not inlined: 4 KiB of stack. */
+static __attribute__((noinline)) int walk_follow(struct walk *w, struct inode *link, const struct walk_part *c)
+{
+	char target[NAME_PATH_MAX + 1];
+	size_t rest = strlen(c->rest);
+	unsigned len;
+	int err;
+
+	if (++w->links > NAME_LOOPS_MAX)
+		return err_set(-ELOOP, "more than %u symlinks", NAME_LOOPS_MAX);
+	err = name_target(link, target, &len);
+	if (err)
+		return err;
+	if (len + c->slashes + rest > NAME_PATH_MAX)
+		return err_set(-ENAMETOOLONG, "with a symlink's target, the path has over %u bytes", NAME_PATH_MAX);
+	memmove(w->buf + len + c->slashes, c->rest, rest + 1);	/* may lie in buf itself */
+	memcpy(w->buf, target, len);
+	if (c->slashes)
+		w->buf[len] = '/';
+	w->p = w->buf;
+	return w->buf[0] == '/' ? walk_absolute(w) : 0;
+}
+
+/* Goes on through one component that is not the parent's last. *done: it was the path's last. */
+static int walk_step(struct walk *w, const struct walk_part *c, unsigned flags, bool *done)
+{
+	bool follow = !c->last || c->slashes || !(flags & WALK_NOFOLLOW);
+	struct inode *next;
+	int err = name_step(w->at, w->p, c->len, &next);
+
+	if (err)
+		return err;
+	if (next->type == S_IFLNK && follow) {
+		err = walk_follow(w, next, c);
+		inode_put(next);
+		return err;
+	}
+	inode_put(w->at);
+	w->at = next;
+	w->p = c->rest;
+	if (c->slashes && !name_is_dir(next))
+		return err_set(-ENOTDIR, "inode %llu is not a directory", (unsigned long long)next->ino.v);
+	*done = c->last;
+	return 0;
+}
+
+/* The last component is not walked: it is handed out. */
+static int walk_last(const struct walk *w, const struct walk_part *c, char *last, bool *is_dir)
+{
+	if (!name_is_dir(w->at))
+		return err_set(-ENOTDIR, "inode %llu is not a directory", (unsigned long long)w->at->ino.v);
+	memcpy(last, w->p, c->len);
+	last[c->len] = '\0';
+	if (is_dir)
+		*is_dir = c->slashes;
+	return 0;
+}
+
+static int walk_run(struct walk *w, unsigned flags, char *last, bool *is_dir)
+{
+	bool done = false;
+
+	while (!done && *w->p != '\0') {
+		struct walk_part c = {0};
+		int err = walk_part(w, &c);
+
+		if (err)
+			return err;
+		if (c.last && flags & WALK_PARENT)
+			return walk_last(w, &c, last, is_dir);
+		if (c.last && is_dir)
+			*is_dir = c.slashes;
+		err = walk_step(w, &c, flags, &done);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+int name_walk(struct fs *fs, struct inode *start, const char *path, unsigned flags, struct inode **out, char *last, bool *is_dir)
+{
+	struct walk w;
+	int err = 0;
+
+	*out = NULL;
+	if (is_dir)
+		*is_dir = false;
+	if (flags & WALK_PARENT)
+		last[0] = '\0';
+	if (path[0] == '\0')
+		return err_set(-ENOENT, "the path is empty");
+	if (strnlen(path, NAME_PATH_MAX + 1) > NAME_PATH_MAX)
+		return err_set(-ENAMETOOLONG, "a path has at most %u bytes", NAME_PATH_MAX);
+	w.fs = fs;
+	w.p = path;
+	w.links = 0;
+	w.at = NULL;
+	if (start && path[0] != '/') {
+		inode_ref(start);
+		w.at = start;
+	} else if (path[0] == '/') {
+		err = walk_absolute(&w);
+	} else {
+		err = walk_to_root(&w);
+	}
+	if (!err)
+		err = walk_run(&w, flags, last, is_dir);
+	if (err) {
+		inode_put(w.at);
+		return err;
+	}
+	*out = w.at;
+	return 0;
+}

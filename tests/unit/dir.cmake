@@ -1,0 +1,6 @@
+hf_unit_test(dir_entry dir)
+hf_unit_test(dir_damage dir novalgrind)
+hf_unit_test(name_ops dir)
+hf_unit_test(name_rename dir)
+hf_unit_test(name_threads dir concurrent)
+hf_unit_test(name_crash dir novalgrind)
