@@ -1,0 +1,80 @@
+# Makes the man pages of section 3 from include/holdfast.h: one page for each of its parts, so that there is one text.
+# usage: awk -v out=DIR -f gen.awk holdfast.h
+function flush_page() {
+	if (file) {
+		if (synopsis)
+			printf ".SH SYNOPSIS\n.nf\n#include <holdfast.h>\n.sp\n%s.fi\n", synopsis > file
+		printf ".SH DESCRIPTION\n%s.SH ERRORS\nFunctions return 0 (or a count) or a negative errno value;\n.BR hf_errormsg ()\ngives the sentence.\n.SH SEE ALSO\n.BR holdfast (1)\n", body > file
+		close(file)
+	}
+	synopsis = body = ""
+}
+function esc(s) {
+	gsub(/\\/, "\\e", s)
+	gsub(/-/, "\\-", s)
+	sub(/^\./, "\\\\\\&.", s)
+	sub(/^'/, "\\\\\\&'", s)
+	return s
+}
+/^\/\* -+ [a-z ]+ \*\/$/ {
+	flush_page()
+	title = $0
+	gsub(/^\/\* -+ | \*\/$/, "", title)
+	name = "hf_" title
+	gsub(/ /, "_", name)
+	file = out "/" name ".3"
+	printf ".TH %s 3 2026-11-21 \"holdfast 0.1\" \"holdfast\"\n.SH NAME\n%s \\- libholdfast: %s\n", toupper(name), name, title > file
+	next
+}
+!file { next }
+/^#ifdef __cplusplus/ { exit }
+/^#define|^struct iovec;/ { next }
+/^HF_API/ { proto = 1 }
+proto {
+	line = $0
+	sub(/^HF_API /, "", line)
+	comment = ""
+	if (match(line, /\/\*.*\*\//)) {
+		comment = substr(line, RSTART + 2, RLENGTH - 4)
+		line = substr(line, 1, RSTART - 1)
+	}
+	sub(/[ \t]+$/, "", line)
+	gsub(/\t/, "    ", line)
+	synopsis = synopsis esc(line) "\n"
+	text = text line " "
+	if (comment)
+		notes = notes comment
+	if (line ~ /;$/) {
+		if (match(text, /hf_[a-z0-9_]+\(/)) {
+			fn = substr(text, RSTART, RLENGTH - 1)
+			body = body ".TP\n.B " esc(fn) "()\n" (doc notes == "" ? "See the function above." : esc(doc notes)) "\n"
+		}
+		text = notes = doc = ""
+		proto = 0
+	}
+	next
+}
+/^\/\*/ { doc = ""; in_comment = 1 }
+in_comment {
+	line = $0
+	sub(/^ ?\/?\*+ ?/, "", line)
+	if (line ~ /\*\//) {
+		sub(/ ?\*\/.*$/, "", line)
+		in_comment = 0
+	}
+	doc = doc (doc == "" ? "" : " ") line
+	next
+}
+/^(struct|enum) .*\{$/ { in_struct = 1; block = "" }
+in_struct {
+	line = $0
+	gsub(/\t/, "    ", line)
+	block = block esc(line) "\n"
+	if (/^};/) {
+		in_struct = 0
+		body = body ".PP\n" (doc == "" ? "" : esc(doc) "\n") ".nf\n" block ".fi\n"
+		doc = ""
+	}
+	next
+}
+END { flush_page() }

@@ -1,0 +1,354 @@
+/*
+ * holdfast: a persistent-memory filesystem that a program links in.
+ *
+ * A volume is a device-DAX node (/dev/daxX.Y), a file, or a memfd. One process owns it at a time. Two levels:
+ *
+ *   - paths and open files (hf_open, hf_pread, hf_rename ...), named after the POSIX calls they follow;
+ *   - inodes by number and generation (hf_inode_*), for FUSE and NFS servers.
+ *
+ * Errors: every function that can fail returns 0 (or a count) or a negative errno value; results come back through
+ * out-parameters, which are NULL or zero after a failure. hf_errormsg() gives the sentence for this thread's last failure.
+ *
+ * Durability: when a function that changes the volume has returned 0, its change survives what the volume survives
+ * (hf_info: 'power-fail', 'process-crash' or 'nothing'), data and metadata alike; there is nothing to fsync, except that
+ * time stamps of reads and overwrites may lag until hf_fsync, hf_syncfs or hf_unmount. A change that has not returned is
+ * there wholly or not at all, except for plain data writes: there each aligned 8 bytes are old or new.
+ * After -EIO from a change, the volume refuses further changes (-ESHUTDOWN) until it is mounted again, and the change may then
+ * be found done.
+ *
+ * Threads: every function may be called from any thread at any time, except that a handle must not be used while or after
+ * it is closed. No function is async-signal-safe. No function waits for another process or for the network; each may block on
+ * internal locks, and where it changes something, on the medium.
+ *
+ * After fork() the child's calls return -ESTALE; the parent goes on.
+ *
+ * Names are 1 to 255 bytes, any byte but '/' and NUL. Paths are up to 4095 bytes; a relative path begins at the root.
+ * Permissions are stored, not enforced: the program that owns the volume is trusted (the FUSE mount lets the kernel check).
+ */
+#ifndef HOLDFAST_H
+#define HOLDFAST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define HF_VERSION_MAJOR 0
+#define HF_VERSION_MINOR 1
+#define HF_VERSION_PATCH 0
+
+#if defined(__GNUC__)
+#define HF_API __attribute__((visibility("default")))
+#else
+#define HF_API
+#endif
+
+typedef struct hf_volume hf_volume;	/* a mounted volume */
+typedef struct hf_file hf_file;		/* an open file (regular file; not a directory) */
+typedef struct hf_dir hf_dir;		/* an open directory stream */
+
+/* An inode, for good: when the number is handed out again the generation differs, and the old pair gives -ESTALE. */
+struct hf_id {
+	uint64_t ino;
+	uint64_t gen;
+};
+
+/* Times: nanoseconds since 1970, signed, UTC. */
+struct hf_stat {
+	struct hf_id id;
+	uint32_t mode;			/* type and permission bits, as st_mode */
+	uint32_t nlink;
+	uint32_t uid, gid;
+	uint64_t rdev;			/* of device nodes, as makedev() */
+	uint64_t size;			/* bytes; directories: of the blocks they own */
+	uint64_t blocks_512;		/* as st_blocks */
+	uint32_t blksize;		/* 4096 */
+	uint32_t zero;
+	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
+};
+
+/* ------------------------------------------------------------------------------------------------ library */
+
+/* The sentence for the last failure in this thread, "" if there was none; valid until this thread's next call. */
+HF_API const char *hf_errormsg(void);
+/* "0.1.0" */
+HF_API const char *hf_version(void);
+
+/* ------------------------------------------------------------------------------------------------ volumes */
+
+struct hf_format_options {
+	size_t struct_size;		/* sizeof(struct hf_format_options) */
+	uint64_t bytes;			/* size; 0: all of the device or file. A file is created or enlarged to it */
+	const char *label;		/* up to 63 bytes; NULL: none */
+	const uint8_t *uuid;		/* 16 bytes; NULL: random */
+	bool force;			/* format although the place holds something */
+	bool sparse;			/* do not allocate the file's blocks (a full host then means SIGBUS or -EIO later) */
+	uint32_t uid, gid;		/* owner of the root directory */
+};
+/* Makes an empty volume at path. opts may be NULL. Refuses (-EEXIST, the sentence says what was seen) a place that holds
+ * a known signature, or anything but zeros in its first or last MiB, unless force; -EBUSY if it is in use, force or not;
+ * -ENODEV for a device in system-ram mode; -EINVAL for a size below 4 MiB. A regular file's blocks are allocated unless sparse. */
+HF_API int hf_format(const char *path, const struct hf_format_options *opts);
+
+enum hf_mount_flags {
+	HF_MOUNT_RDONLY = 1,		/* changes give -EROFS; a volume that needs recovery is refused (-EROFS) */
+	HF_MOUNT_NO_MSYNC = 2,		/* files that are not on DAX: no msync; survives a process crash, not a power failure */
+	HF_MOUNT_FORCE_CACHE_LINE = 4,	/* claim cache-line granularity whatever the medium says (benchmarks on tmpfs) */
+};
+struct hf_mount_options {
+	size_t struct_size;
+	unsigned flags;			/* enum hf_mount_flags; unknown bits: -EINVAL */
+	uint32_t max_cached_inodes;	/* 0: 65536 */
+	uint32_t uid, gid;		/* owner of what the path functions create; set use_ids, else the process's */
+	bool use_ids;
+	void *reserved[4];
+};
+/* Opens the volume at path, recovers it if needed, takes the exclusive lock. opts may be NULL. -EBUSY: another process has
+ * it (its pid is in the sentence); -EINVAL: no holdfast volume; -EBADMSG, -EUCLEAN: damaged (fsck.holdfast); -EOPNOTSUPP:
+ * unknown feature (its name is in the sentence). Time does not grow with the data. */
+HF_API int hf_mount(hf_volume **out, const char *path, const struct hf_mount_options *opts);
+/* A new, empty, volatile volume in a memfd. */
+HF_API int hf_mount_memory(hf_volume **out, uint64_t bytes, const struct hf_mount_options *opts);
+/* Everything in place and durable, lock dropped; *vol is set to NULL. -EBUSY with open files or directories (the sentence
+ * counts them): nothing happened. After a shutdown: writes nothing, returns 0. */
+HF_API int hf_unmount(hf_volume **vol);
+/* All that has returned before is in place on the media, times included. */
+HF_API int hf_syncfs(hf_volume *vol);
+
+struct hf_statfs {
+	uint64_t block_bytes;		/* 4096 */
+	uint64_t blocks;		/* that can hold files */
+	uint64_t blocks_free;		/* can be handed out now */
+	uint64_t blocks_busy_journal;	/* free, held until the next checkpoint */
+	uint64_t blocks_busy_pinned;	/* free, held by pins */
+	uint64_t blocks_used;		/* files, directories, inodes; free + busy + used = blocks when nothing is under way */
+	uint64_t frames, frames_free;	/* of 2 MiB; wholly free ones */
+	uint64_t frames_full, frames_split;
+	uint64_t inodes_used, inodes_free;	/* free: in inode blocks that exist; more are made while there is space */
+	uint32_t name_max;		/* 255 */
+};
+HF_API int hf_statfs(hf_volume *vol, struct hf_statfs *out);
+
+struct hf_info {
+	char path[256];
+	char kind[16];			/* "device-dax", "dax-file", "file", "memfd" */
+	char granularity[16];		/* "byte", "cache-line", "page" */
+	char survives[16];		/* "power-fail", "process-crash", "nothing" */
+	char label[64];
+	uint8_t uuid[16];
+	uint64_t bytes;
+	int64_t created_ns;
+	uint32_t lanes;
+	uint64_t lane_bytes;
+	uint64_t commits, checkpoints;	/* since mount */
+	uint64_t replayed;		/* transactions that recovery applied at mount */
+	uint64_t orphans_finished;	/* unfinished deletions and truncations that mount ended */
+	bool read_only, shutdown, used_second_superblock;
+};
+HF_API int hf_info(hf_volume *vol, struct hf_info *out);
+
+/* ------------------------------------------------------------------------------------------------ open files */
+
+enum hf_open_flags {			/* how to open; unknown bits give -EINVAL */
+	HF_O_RDONLY = 0,
+	HF_O_WRONLY = 1,
+	HF_O_RDWR = 2,
+	HF_O_CREAT = 0x40,
+	HF_O_EXCL = 0x80,
+	HF_O_TRUNC = 0x200,		/* with HF_O_WRONLY or HF_O_RDWR */
+	HF_O_APPEND = 0x400,		/* hf_pwrite and hf_writev add at the end, whatever their offset, atomically */
+	HF_O_NOFOLLOW = 0x20000,
+	HF_O_TMPFILE = 0x400000,	/* an unnamed file in the volume of the directory 'path'; see hf_flink */
+};
+/* -ENOENT -EEXIST -EISDIR -ENOTDIR -ELOOP -ENAMETOOLONG -ENOSPC -EROFS -ENXIO (FIFO, socket, device: stored, not opened) */
+HF_API int hf_open(hf_volume *vol, const char *path, unsigned flags, uint32_t mode, hf_file **out);
+/* *file is set to NULL. -EBADF: it is closed already (told for a while after). The last close of an unlinked file frees it; a failure there is reported, the handle is gone. */
+HF_API int hf_close(hf_file **file);
+
+/* Bytes read: fewer than len only at end of file. Holes read as zeros. -EIO: the range is poisoned (nothing is returned).
+ * -EBADF: not open for reading. -EFAULT: the buffer cannot be written. */
+HF_API ssize_t hf_pread(hf_file *file, void *buf, size_t len, uint64_t off);
+/* len; or fewer, when the volume got full or the buffer could not be read part-way: what is counted is written, durable and
+ * in the size, and nothing behind it is. Or an error, and nothing durable promised for the range (-ENOSPC, of a full volume:
+ * nothing happened). Atomic against other reads and writes of the file. Durable on return. At most 2^31 - 4096 bytes are taken
+ * by one call (as Linux does), and nothing beyond 2^63 - 1 (-EFBIG): a count smaller than len then. A write of more than
+ * 64 MiB, or into very scattered free space, is several transactions, in order: after a failure that is not in the first, or a
+ * crash, a beginning of it is there, and the count tells how much. -EBADF: not open for writing. -EFAULT: the buffer cannot be
+ * read; nothing happened but, where the range has blocks already, to its bytes. */
+HF_API ssize_t hf_pwrite(hf_file *file, const void *buf, size_t len, uint64_t off);
+struct iovec;
+HF_API ssize_t hf_preadv(hf_file *file, const struct iovec *iov, int iovcnt, uint64_t off);
+HF_API ssize_t hf_pwritev(hf_file *file, const struct iovec *iov, int iovcnt, uint64_t off);
+/* Adds at the end; *off_out (may be NULL) is where. */
+HF_API ssize_t hf_append(hf_file *file, const void *buf, size_t len, uint64_t *off_out);
+HF_API int hf_ftruncate(hf_file *file, uint64_t size);
+/* mode: 0 or FALLOC_FL_KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE[|KEEP_SIZE], COLLAPSE_RANGE, INSERT_RANGE, as
+ * fallocate(2); others -EOPNOTSUPP. COLLAPSE and INSERT: multiples of 4096, one transaction each (-EFBIG: so scattered a
+ * file that one does not do). Allocation zeroes the blocks. Large ranges are given whole 2 MiB frames; what was allocated
+ * before a failure stays. A punched range leaves the file by one transaction, its edges inside blocks are zeroed in place
+ * before the return; on a volume so full that not even a map node is left, piece by piece, or zeroed in place. */
+HF_API int hf_fallocate(hf_file *file, int mode, uint64_t off, uint64_t len);
+/* whence: SEEK_DATA or SEEK_HOLE, as lseek(2): the offset, or -ENXIO. */
+HF_API int64_t hf_seek(hf_file *file, uint64_t off, int whence);
+/* Times durable (data and size already are). */
+HF_API int hf_fsync(hf_file *file);
+HF_API int hf_fstat(hf_file *file, struct hf_stat *out);
+/* Bytes copied: fewer than len only at the end of 'in'. Holes stay holes. The ranges may not overlap in one file (-EINVAL). */
+HF_API ssize_t hf_copy_file_range(hf_file *in, uint64_t off_in, hf_file *out, uint64_t off_out, size_t len);
+
+struct hf_extent {
+	uint64_t off, len;		/* bytes in the file, multiples of 4096 */
+	uint64_t media_off;		/* bytes on the media */
+	bool huge;			/* whole 2 MiB frames */
+};
+/* The mapped extents at or after off, up to max; *n is how many. Holes are what lies between. */
+HF_API int hf_extents(hf_file *file, uint64_t off, struct hf_extent *out, size_t max, size_t *n);
+/* Gives an open file (unnamed, or any with links left) a name. -EEXIST */
+HF_API int hf_flink(hf_file *file, const char *path);
+
+/* ------------------------------------------------------------------------------------------------ paths */
+
+HF_API int hf_stat(hf_volume *vol, const char *path, struct hf_stat *out);
+HF_API int hf_lstat(hf_volume *vol, const char *path, struct hf_stat *out);
+HF_API int hf_mkdir(hf_volume *vol, const char *path, uint32_t mode);
+/* FIFO, socket, character or block device, or an empty regular file: mode has the type. */
+HF_API int hf_mknod(hf_volume *vol, const char *path, uint32_t mode, uint64_t rdev);
+HF_API int hf_symlink(hf_volume *vol, const char *target, const char *path);	/* target: 1 to 4095 bytes */
+/* The target's length; as many bytes as fit are copied, no NUL is added. */
+HF_API ssize_t hf_readlink(hf_volume *vol, const char *path, char *buf, size_t size);
+HF_API int hf_link(hf_volume *vol, const char *oldpath, const char *newpath);	/* a final symlink is not followed */
+HF_API int hf_unlink(hf_volume *vol, const char *path);
+HF_API int hf_rmdir(hf_volume *vol, const char *path);
+enum hf_rename_flags { HF_RENAME_NOREPLACE = 1, HF_RENAME_EXCHANGE = 2 };
+HF_API int hf_rename(hf_volume *vol, const char *oldpath, const char *newpath, unsigned flags);
+HF_API int hf_truncate(hf_volume *vol, const char *path, uint64_t size);
+
+enum hf_set {				/* what hf_setattr sets */
+	HF_SET_MODE = 1,
+	HF_SET_UID = 2,
+	HF_SET_GID = 4,
+	HF_SET_SIZE = 8,
+	HF_SET_ATIME = 16,
+	HF_SET_MTIME = 32,
+	HF_SET_ATIME_NOW = 64,
+	HF_SET_MTIME_NOW = 128,
+	HF_SET_CTIME = 256,		/* for restoring backups; otherwise ctime is now */
+};
+struct hf_setattr {
+	unsigned set;			/* enum hf_set */
+	uint32_t mode;			/* permission bits only */
+	uint32_t uid, gid;
+	uint64_t size;
+	int64_t atime_ns, mtime_ns, ctime_ns;
+};
+/* follow: a final symlink is followed. All of it in one transaction (a size that frees much is finished in the background
+ * of the call). */
+HF_API int hf_setattr(hf_volume *vol, const char *path, const struct hf_setattr *attr, bool follow);
+HF_API int hf_fsetattr(hf_file *file, const struct hf_setattr *attr);
+HF_API int hf_chmod(hf_volume *vol, const char *path, uint32_t mode);
+
+/* Extended attributes: names begin with "user.", "trusted.", "security." or "system."; values up to 65536 bytes. Semantics and
+ * flags (XATTR_CREATE, XATTR_REPLACE) of setxattr(2). size 0: the length only. A final symlink is not followed by the l ones. */
+HF_API ssize_t hf_getxattr(hf_volume *vol, const char *path, const char *name, void *value, size_t size);
+HF_API ssize_t hf_lgetxattr(hf_volume *vol, const char *path, const char *name, void *value, size_t size);
+HF_API int hf_setxattr(hf_volume *vol, const char *path, const char *name, const void *value, size_t size, int flags);
+HF_API int hf_lsetxattr(hf_volume *vol, const char *path, const char *name, const void *value, size_t size, int flags);
+HF_API ssize_t hf_listxattr(hf_volume *vol, const char *path, char *list, size_t size);
+HF_API ssize_t hf_llistxattr(hf_volume *vol, const char *path, char *list, size_t size);
+HF_API int hf_removexattr(hf_volume *vol, const char *path, const char *name);
+HF_API int hf_lremovexattr(hf_volume *vol, const char *path, const char *name);
+HF_API ssize_t hf_fgetxattr(hf_file *file, const char *name, void *value, size_t size);
+HF_API int hf_fsetxattr(hf_file *file, const char *name, const void *value, size_t size, int flags);
+HF_API ssize_t hf_flistxattr(hf_file *file, char *list, size_t size);
+HF_API int hf_fremovexattr(hf_file *file, const char *name);
+
+/* Directory streams. A cookie names a position that stays valid while entries come and go: an entry that exists all through an
+ * iteration is seen exactly once. Cookie 0 is the beginning; "." and ".." come first. */
+struct hf_dirent {
+	uint64_t ino;
+	uint64_t cookie;		/* continue after this entry with hf_seekdir */
+	uint8_t type;			/* DT_REG, DT_DIR ... of dirent.h */
+	char name[256];
+};
+HF_API int hf_opendir(hf_volume *vol, const char *path, hf_dir **out);
+/* 1: *out is the next entry; 0: the end; or an error. One stream is not for two threads at a time. */
+HF_API int hf_readdir(hf_dir *dir, struct hf_dirent *out);
+HF_API void hf_seekdir(hf_dir *dir, uint64_t cookie);
+HF_API uint64_t hf_telldir(const hf_dir *dir);
+HF_API int hf_closedir(hf_dir **dir);
+
+/* ------------------------------------------------------------------------------------------------ inodes by number */
+
+/* All take the pair; -ESTALE when it is gone. st may be NULL where it is an out-parameter. 'dir' must be a directory. */
+HF_API int hf_inode_root(hf_volume *vol, struct hf_id *out);
+HF_API int hf_inode_stat(hf_volume *vol, struct hf_id id, struct hf_stat *st);		/* gen 0: any generation */
+HF_API int hf_inode_lookup(hf_volume *vol, struct hf_id dir, const char *name, struct hf_stat *st);	/* "." and ".." too */
+HF_API int hf_inode_setattr(hf_volume *vol, struct hf_id id, const struct hf_setattr *attr, struct hf_stat *st);
+struct hf_create {
+	uint32_t mode;			/* type and permission bits: regular, directory, FIFO, socket, device, symlink */
+	uint32_t uid, gid;
+	uint64_t rdev;
+	const char *symlink;		/* the target when mode says symlink */
+};
+HF_API int hf_inode_create(hf_volume *vol, struct hf_id dir, const char *name, const struct hf_create *how, struct hf_stat *st);
+HF_API int hf_inode_tmpfile(hf_volume *vol, const struct hf_create *how, unsigned open_flags, hf_file **out);
+HF_API int hf_inode_link(hf_volume *vol, struct hf_id id, struct hf_id dir, const char *name, struct hf_stat *st);
+HF_API int hf_inode_unlink(hf_volume *vol, struct hf_id dir, const char *name);
+HF_API int hf_inode_rmdir(hf_volume *vol, struct hf_id dir, const char *name);
+HF_API int hf_inode_rename(hf_volume *vol, struct hf_id olddir, const char *oldname, struct hf_id newdir, const char *newname,
+			   unsigned flags);
+HF_API ssize_t hf_inode_readlink(hf_volume *vol, struct hf_id id, char *buf, size_t size);
+HF_API int hf_inode_open(hf_volume *vol, struct hf_id id, unsigned flags, hf_file **out);	/* no CREAT, EXCL, TMPFILE */
+HF_API int hf_inode_opendir(hf_volume *vol, struct hf_id id, hf_dir **out);
+HF_API ssize_t hf_inode_getxattr(hf_volume *vol, struct hf_id id, const char *name, void *value, size_t size);
+HF_API int hf_inode_setxattr(hf_volume *vol, struct hf_id id, const char *name, const void *value, size_t size, int flags);
+HF_API ssize_t hf_inode_listxattr(hf_volume *vol, struct hf_id id, char *list, size_t size);
+HF_API int hf_inode_removexattr(hf_volume *vol, struct hf_id id, const char *name);
+
+/* ------------------------------------------------------------------------------------------------ check */
+
+enum hf_check_flags {
+	HF_CHECK_DATA_MAPS = 0,		/* all structures are always verified */
+};
+struct hf_check_progress {
+	const char *phase;		/* "superblock", "inodes", "directories", "links", "space" */
+	uint64_t done, total;		/* in units of the phase; total 0: unknown */
+};
+struct hf_finding {
+	const char *structure;		/* "superblock", "inode", "map", "directory", "bitmap", "links", "orphan", "journal", "xattr" */
+	const char *text;		/* one sentence: what is wrong and where */
+	uint64_t ino;			/* 0: none */
+	uint64_t media_off;		/* 0: none */
+};
+struct hf_check_options {
+	size_t struct_size;
+	unsigned flags;
+	void *ctx;
+	void (*progress)(void *ctx, const struct hf_check_progress *p);	/* may be NULL */
+	void (*finding)(void *ctx, const struct hf_finding *f);		/* may be NULL */
+	uint64_t max_findings;		/* stop after so many; 0: no limit */
+};
+struct hf_check_result {
+	uint64_t findings;
+	uint64_t inodes, directories, files, others, names, blocks_used, orphans;
+	uint64_t journal_records;	/* not yet in place: a mount replays them */
+	double seconds;
+};
+/* Verifies every structure of the volume at path against every other; the volume must not be mounted (-EBUSY). Writes nothing:
+ * where the journal holds records, they are applied to a private copy in memory of the lines they touch, and what is verified
+ * is what a mount would see. Returns 0 also when there are findings; an error when the check itself could not be done. */
+HF_API int hf_check(const char *path, const struct hf_check_options *opts, struct hf_check_result *out);
+/* The same for a volume that this process has mounted: changes wait while it runs, so the callbacks must not make any (they
+ * would wait for themselves). */
+HF_API int hf_check_mounted(hf_volume *vol, const struct hf_check_options *opts, struct hf_check_result *out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

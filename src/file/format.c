@@ -1,0 +1,122 @@
+/* Making a volume: first the looks, then the file, then what mkfs_write writes. */
+#include "file/volume.h"
+#include "media/probe.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+static int format_refuse(const char *path, const struct probe *p, const struct hf_format_options *o)
+{
+	if (p->exists && !p->is_chardev_dax && !p->is_regular)
+		return err_set(-ENODEV, "%s: neither a device-DAX node nor a regular file", path);
+	if (p->system_ram)
+		return err_set(
+		    -ENODEV,
+		    "%s: in system-ram mode; daxctl reconfigure-device --mode=devdax gives it back",
+		    path);
+	if (p->locked && p->pid > 0)
+		return err_set(-EBUSY, "%s: in use by process %d", path, p->pid);
+	if (p->locked)
+		return err_set(-EBUSY, "%s: in use", path);
+	if (p->read_only)
+		return err_set(-EROFS, "%s: read-only", path);
+	if (p->has_content && !o->force)
+		return err_set(-EEXIST, "%s: holds %s; it would be lost (force overwrites it)",
+			       path, p->what);
+	return 0;
+}
+
+static int format_size(const char *path, const struct probe *p, uint64_t bytes)
+{
+	if (bytes == 0 && p->size == 0)
+		return err_set(-EINVAL, "%s: a size is needed for a new file", path);
+	if (p->is_chardev_dax && bytes > p->size)
+		return err_set(-EINVAL, "%s: the device has %llu bytes", path,
+			       (unsigned long long)p->size);
+	if ((bytes ? bytes : p->size) < FMT_MIN_BYTES)
+		return err_set(-EINVAL, "%s: a volume has at least %llu bytes", path,
+			       FMT_MIN_BYTES);
+	if (bytes > (uint64_t)INT64_MAX)
+		return err_set(-EFBIG, "%s: too large for a file", path);
+	return 0;
+}
+
+/* Makes the file or lets it grow, and takes the host's blocks, so that a full host is told now and
+ * not by a SIGBUS later. */
+static int format_file(const char *path, uint64_t bytes, uint64_t have, bool sparse)
+{
+	uint64_t size = max_u64(bytes, have);
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	int err = 0;
+
+	if (fd < 0)
+		return err_set(-errno, "%s: cannot open: %s", path, strerror(errno));
+	if (size > have && ftruncate(fd, (off_t)size) != 0)
+		err = err_set(-errno, "%s: cannot enlarge: %s", path, strerror(errno));
+	if (!err && !sparse)
+		err = -posix_fallocate(fd, 0, (off_t)(bytes ? bytes : size));
+	if (err == -EOPNOTSUPP || err == -EINVAL)
+		err = 0; /* a host that cannot allocate ahead */
+	if (err)
+		err_set(err, "%s: cannot allocate %llu bytes: %s", path, (unsigned long long)size,
+			strerror(-err));
+	close(fd);
+	return err;
+}
+
+static int format_write(const char *path, const struct hf_format_options *o)
+{
+	struct mkfs_args args = {
+	    .bytes = o->bytes,
+	    .label = o->label,
+	    .uuid = o->uuid,
+	    .uid = o->uid,
+	    .gid = o->gid,
+	};
+	struct pm_open_args pa = {0};
+	struct pm *pm;
+	int err = pm_open(path, &pa, &pm);
+
+	if (err)
+		return err;
+	err = mkfs_write(pm, &args);
+	pm_close(&pm);
+	return err;
+}
+
+static int format_volume(const char *path, const struct hf_format_options *o)
+{
+	struct probe p;
+	int err = probe_path(path, &p);
+
+	if (!err)
+		err = format_refuse(path, &p, o);
+	if (!err)
+		err = format_size(path, &p, o->bytes);
+	if (!err && o->label && strlen(o->label) > FMT_LABEL_MAX)
+		err = err_set(-EINVAL, "a label has at most %u bytes", FMT_LABEL_MAX);
+	if (err)
+		return err;
+	if (!p.is_chardev_dax)
+		err = format_file(path, o->bytes, p.size, o->sparse);
+	if (!err)
+		err = format_write(path, o);
+	if (err && !p.exists)
+		unlink(path);
+	return err;
+}
+
+HF_API int hf_format(const char *path, const struct hf_format_options *opts)
+{
+	struct hf_format_options o;
+	int err;
+
+	err_clear();
+	if (!path)
+		return err_set(-EINVAL, "format: the path is NULL");
+	err = enter_options(&o, sizeof(o), opts);
+	if (!err)
+		err = format_volume(path, &o);
+	return (int)enter_leave(err, "format");
+}

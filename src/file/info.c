@@ -1,0 +1,74 @@
+/* What a volume is and how full it is. */
+#include "file/volume.h"
+
+#include <stdio.h>
+#include <string.h>
+
+HF_API int hf_statfs(hf_volume *vol, struct hf_statfs *out)
+{
+	struct hf_statfs st = {0};
+	struct space_stat s;
+	int err = enter_volume(vol);
+
+	if (err)
+		return err;
+	if (!out)
+		return err_set(-EINVAL, "statfs: the out-parameter is NULL");
+	space_drain(vol->fs.space);
+	space_stat(vol->fs.space, &s);
+	st.block_bytes = HF_BLOCK_SIZE;
+	st.blocks = s.blocks;
+	st.blocks_free = s.free;
+	st.blocks_busy_journal = s.busy_journal + s.pending;
+	st.blocks_busy_pinned = s.busy_pinned;
+	st.blocks_used = s.blocks - s.free - s.busy_journal - s.pending - s.busy_pinned;
+	st.frames = s.frames;
+	st.frames_free = s.free_frames;
+	st.frames_full = s.full_frames;
+	st.frames_split = s.partial_frames;
+	st.inodes_used = itable_in_use(&vol->fs);
+	st.inodes_free = itable_free(&vol->fs);
+	st.name_max = FMT_NAME_MAX;
+	*out = st;
+	return 0;
+}
+
+static void info_text(char *to, size_t size, const char *from)
+{
+	snprintf(to, size, "%s", from);
+}
+
+HF_API int hf_info(hf_volume *vol, struct hf_info *out)
+{
+	const struct pm *pm;
+	struct journal_stat js;
+	struct hf_info i;
+	int err = enter_volume(vol);
+
+	if (err)
+		return err;
+	if (!out)
+		return err_set(-EINVAL, "info: the out-parameter is NULL");
+	memset(&i, 0, sizeof(i));
+	pm = vol->fs.pm;
+	journal_stat(vol->fs.journal, &js);
+	info_text(i.path, sizeof(i.path), pm->path);
+	info_text(i.kind, sizeof(i.kind), pm_kind_name(pm->kind));
+	info_text(i.granularity, sizeof(i.granularity), pm_gran_name(pm->gran));
+	info_text(i.survives, sizeof(i.survives), pm_survives_name(pm->survives));
+	info_text(i.label, sizeof(i.label), vol->fs.geo.label);
+	memcpy(i.uuid, vol->fs.geo.uuid, sizeof(i.uuid));
+	i.bytes = vol->fs.geo.bytes;
+	i.created_ns = (int64_t)vol->fs.geo.created_ns;
+	i.lanes = vol->fs.geo.nlanes;
+	i.lane_bytes = vol->fs.geo.lane_bytes;
+	i.commits = js.commits;
+	i.checkpoints = js.checkpoints;
+	i.replayed = vol->replayed;
+	i.orphans_finished = vol->orphans_finished;
+	i.read_only = vol->fs.read_only;
+	i.shutdown = js.shutdown;
+	i.used_second_superblock = vol->fs.geo.used_copy;
+	*out = i;
+	return 0;
+}

@@ -1,0 +1,135 @@
+/* Reading: under the content lock, shared, so that a read sees all of a write or nothing of it. */
+#include "file/data.h"
+#include "file/iov.h"
+#include "media/guard.h"
+
+static int read_zeros(char *to, uint64_t len)
+{
+	for (uint64_t n; len > 0; len -= n, to += n) {
+		n = min_u64(len, sizeof(data_zeros));
+		if (guard_copy(to, data_zeros, n, NULL))
+			return err_set(-EFAULT, "a read: the buffer cannot be written");
+	}
+	return 0;
+}
+
+static int read_mapped(struct inode *in, char *to, uint64_t off, uint64_t len)
+{
+	uint64_t end = off + len;
+	struct data_run run;
+	int err = 0;
+
+	for (; off < end && !err; off += run.bytes, to += run.bytes) {
+		err = data_run(in, off, end, &run);
+		if (!err && run.hole)
+			err = read_zeros(to, run.bytes);
+		else if (!err)
+			err = pm_guarded_read(in->fs->pm, to, run.at, run.bytes);
+	}
+	return err;
+}
+
+/* [off, off+len) lies below the end of file. Content shared. */
+static int read_range(struct inode *in, void *to, uint64_t off, uint64_t len)
+{
+	if (data_is_inline(in))
+		return pm_guarded_read(in->fs->pm, to, moff_add(data_inline_off(in), off), len);
+	return read_mapped(in, to, off, len);
+}
+
+static int64_t read_locked(struct inode *in, const struct iovec *iov, uint64_t off, uint64_t len)
+{
+	uint64_t size = data_size(in), done = 0, n;
+	int err;
+
+	if (off >= size)
+		return 0;
+	len = min_u64(len, size - off);
+	if (data_is_inline(in) && size > FMT_INLINE_MAX)
+		return err_set(-EUCLEAN,
+			       "inode %llu: %llu bytes cannot be in the inode: run fsck.holdfast",
+			       (unsigned long long)in->ino.v, (unsigned long long)size);
+	for (; done < len; done += n, iov++) {
+		n = min_u64(len - done, iov->iov_len);
+		err = read_range(in, iov->iov_base, off + done, n);
+		if (err)
+			return err;
+	}
+	return (int64_t)len;
+}
+
+static int64_t read_time(const struct inode *in, const _Atomic int64_t *pending, size_t field)
+{
+	int64_t t = atomic_load_explicit(pending, memory_order_relaxed);
+
+	return t != INT64_MIN ? t : (int64_t)data_word(in, field);
+}
+
+/* Access times as Linux keeps them with 'relatime': when older than the last change, or (looked at
+ * by open) than a day. */
+static void read_touch(struct hf_file *file)
+{
+	struct inode *in = file->in;
+	int64_t atime;
+
+	if (file->vol->fs.read_only)
+		return;
+	atime = read_time(in, &in->pend_atime, offsetof(struct fmt_inode, atime));
+	if (atime > read_time(in, &in->pend_mtime, offsetof(struct fmt_inode, mtime)) &&
+	    atime > read_time(in, &in->pend_ctime, offsetof(struct fmt_inode, ctime)) &&
+	    !__atomic_load_n(&file->atime_old, __ATOMIC_RELAXED))
+		return;
+	__atomic_store_n(&file->atime_old, false, __ATOMIC_RELAXED);
+	inode_touch(in, INODE_ATIME, inode_now_ns());
+}
+
+static int64_t read_call(struct hf_file *file, const struct iovec *iov, uint64_t off, uint64_t len)
+{
+	struct inode *in = file->in;
+	int64_t ret;
+
+	rwl_rdlock(&in->content);
+	ret = read_locked(in, iov, off, len);
+	rwl_rdunlock(&in->content);
+	if (ret > 0)
+		read_touch(file);
+	return ret;
+}
+
+static int read_enter(struct hf_file *file)
+{
+	int err = enter_file(file);
+
+	if (!err && (file->flags & HF_O_WRONLY))
+		return err_set(-EBADF, "the file is not open for reading");
+	return err;
+}
+
+HF_API ssize_t hf_pread(hf_file *file, void *buf, size_t len, uint64_t off)
+{
+	struct iovec iov = {.iov_base = buf, .iov_len = min_u64(len, FILE_IO_MAX)};
+	int64_t ret;
+
+	if (!enter_file_ok(file) || (file->flags & HF_O_WRONLY))
+		return read_enter(file);
+	if (len == 0)
+		return 0;
+	ret = buf ? read_call(file, &iov, off, iov.iov_len) : -EINVAL;
+	return ret < 0 ? enter_leave_fast(ret, "read") : ret;
+}
+
+HF_API ssize_t hf_preadv(hf_file *file, const struct iovec *iov, int iovcnt, uint64_t off)
+{
+	struct iov_copy copy;
+	int64_t ret = read_enter(file);
+
+	if (ret)
+		return ret;
+	ret = iov_copy_in(&copy, iov, iovcnt);
+	if (ret)
+		return enter_leave(ret, "preadv");
+	if (copy.bytes > 0)
+		ret = read_call(file, copy.iov, off, copy.bytes);
+	iov_copy_free(&copy);
+	return enter_leave(ret, "preadv");
+}

@@ -1,0 +1,26 @@
+/* Taking blocks from a file: see resize.c. */
+#ifndef HF_FILE_RESIZE_H
+#define HF_FILE_RESIZE_H
+
+#include "file/data.h"
+
+/* What is left to do when the locks are dropped. Zeroed. */
+struct resize_rest {
+	bool has_subtree;
+	uint32_t slot; /* of the orphan table */
+};
+void resize_finish(struct fs *fs, struct resize_rest *rest);
+
+/* No lock held; passes the gate. attr (may be NULL) is applied by the same transaction. */
+int resize_set_size(struct inode *in, uint64_t size, const struct hf_setattr *attr);
+
+/* Content exclusive, the gate passed. The caller calls resize_finish when it has dropped the lock.
+ */
+int resize_grow(struct inode *in, uint64_t size, const struct hf_setattr *attr);
+int resize_punch(struct inode *in, uint64_t off, uint64_t end, struct resize_rest *rest);
+int resize_collapse(struct inode *in, uint64_t off, uint64_t len, struct resize_rest *rest);
+/* Inline content goes to a block of its own; nothing else changes. */
+int resize_outgrow_inline(struct inode *in);
+int resize_insert(struct inode *in, uint64_t off, uint64_t len);
+
+#endif

@@ -1,0 +1,275 @@
+/* Mounting: what is opened is closed in the reverse order, also when something fails half-way. */
+#include "file/volume.h"
+#include "inode/orphan.h"
+
+#include <sched.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct pool volume_pool = {
+    .lock = {.rank = RANK_LEAF},
+    .item_bytes = sizeof(struct hf_volume),
+    .magic = VOLUME_MAGIC,
+};
+
+#define MOUNT_KNOWN ((unsigned)(HF_MOUNT_RDONLY | HF_MOUNT_NO_MSYNC | HF_MOUNT_FORCE_CACHE_LINE))
+
+static int volume_options(struct hf_mount_options *to, const struct hf_mount_options *from)
+{
+	int err = enter_options(to, sizeof(*to), from);
+
+	if (err)
+		return err;
+	if (to->flags & ~MOUNT_KNOWN)
+		return err_set(-EINVAL, "mount: unknown flags %#x", to->flags & ~MOUNT_KNOWN);
+	for (size_t i = 0; i < sizeof(to->reserved) / sizeof(to->reserved[0]); i++)
+		if (to->reserved[i])
+			return err_set(-EINVAL, "mount: a reserved field is not zero");
+	return 0;
+}
+
+static void volume_pm_args(struct pm_open_args *args, const struct hf_mount_options *opts)
+{
+	memset(args, 0, sizeof(*args));
+	args->read_only = (opts->flags & HF_MOUNT_RDONLY) != 0;
+	args->no_msync = (opts->flags & HF_MOUNT_NO_MSYNC) != 0;
+	if (opts->flags & HF_MOUNT_FORCE_CACHE_LINE) {
+		args->force_gran = true;
+		args->gran = PM_LINE;
+	}
+}
+
+/* Journal, space, inodes, orphans: each needs those before it. On failure what was opened is
+ * closed. */
+static int volume_open_layers(struct hf_volume *vol, const struct hf_mount_options *opts)
+{
+	struct fs *fs = &vol->fs;
+	struct journal_stat js;
+	int err;
+
+	err = journal_open(fs->pm, &fs->geo, &fs->journal);
+	if (err)
+		return err_prefix(err, "%s", fs->pm->path);
+	journal_stat(fs->journal, &js);
+	vol->replayed = js.replayed;
+	err = space_open(fs->pm, &fs->geo, fs->journal, &fs->space);
+	if (err)
+		goto out_journal;
+	err = itable_open(fs, opts->max_cached_inodes);
+	if (err)
+		goto out_space;
+	err = orphans_open(fs);
+	if (err)
+		goto out_itable;
+	if (!fs->read_only)
+		err = inode_recover_orphans(fs, &vol->orphans_finished);
+	if (!err)
+		return 0;
+	orphans_close(fs);
+out_itable:
+	itable_close(fs);
+out_space:
+	space_close(&fs->space);
+out_journal:
+	/* What recovery has committed so far is in the journal; the next mount goes on from there.
+	 */
+	journal_close(&fs->journal);
+	return err_prefix(err, "%s", fs->pm->path);
+}
+
+int volume_open(struct pm *pm, const struct hf_mount_options *opts, struct hf_volume **out)
+{
+	struct hf_volume *vol = pool_get(&volume_pool);
+	int err = -ENOMEM;
+
+	*out = NULL;
+	if (!vol)
+		goto out_pm;
+	vol->fs.pm = pm;
+	vol->fs.read_only = pm->read_only;
+	vol->fork_token = fork_arm();
+	vol->uid = opts->use_ids ? opts->uid : (uint32_t)getuid();
+	vol->gid = opts->use_ids ? opts->gid : (uint32_t)getgid();
+	mtx_init(&vol->fs.rename_lock, RANK_RENAME, 0);
+	atomic_store(&vol->fs.quiet, QUIET_NO);
+	err = geo_read(pm, &vol->fs.geo);
+	if (err) {
+		err_prefix(err, "%s", pm->path);
+		goto out_vol;
+	}
+	if (vol->fs.geo.read_only_features && !pm->read_only) {
+		err =
+		    err_set(-EOPNOTSUPP,
+			    "%s: the volume has features that this version can only read: mount it "
+			    "read-only",
+			    pm->path);
+		goto out_vol;
+	}
+	err = volume_open_layers(vol, opts);
+	if (err)
+		goto out_vol;
+	*out = vol;
+	return 0;
+out_vol:
+	pool_put(&volume_pool, vol);
+out_pm:
+	pm_close(&pm);
+	return err;
+}
+
+HF_API int hf_mount(hf_volume **out, const char *path, const struct hf_mount_options *opts)
+{
+	struct hf_mount_options o;
+	struct pm_open_args args;
+	struct pm *pm;
+	int err;
+
+	err_clear();
+	if (!out)
+		return err_set(-EINVAL, "mount: the out-parameter is NULL");
+	*out = NULL;
+	if (!path)
+		return err_set(-EINVAL, "mount: the path is NULL");
+	err = volume_options(&o, opts);
+	if (err)
+		return err;
+	volume_pm_args(&args, &o);
+	err = pm_open(path, &args, &pm);
+	if (!err)
+		err = volume_open(pm, &o, out);
+	return (int)enter_leave(err, "mount");
+}
+
+HF_API int hf_mount_memory(hf_volume **out, uint64_t bytes, const struct hf_mount_options *opts)
+{
+	struct mkfs_args mkfs = {0};
+	struct hf_mount_options o;
+	struct pm_open_args args;
+	struct pm *pm;
+	int err;
+
+	err_clear();
+	if (!out)
+		return err_set(-EINVAL, "mount: the out-parameter is NULL");
+	*out = NULL;
+	err = volume_options(&o, opts);
+	if (err)
+		return err;
+	if (o.flags & HF_MOUNT_RDONLY)
+		return err_set(-EINVAL, "mount: a new volume in memory cannot be read-only");
+	if (bytes < FMT_MIN_BYTES)
+		return err_set(-EINVAL, "mount: a volume has at least %llu bytes", FMT_MIN_BYTES);
+	volume_pm_args(&args, &o);
+	err = pm_open_memfd(bytes, &args, &pm);
+	if (err)
+		return (int)enter_leave(err, "mount");
+	mkfs.uid = o.use_ids ? o.uid : (uint32_t)getuid();
+	mkfs.gid = o.use_ids ? o.gid : (uint32_t)getgid();
+	err = mkfs_write(pm, &mkfs);
+	if (err)
+		pm_close(&pm);
+	else
+		err = volume_open(pm, &o, out);
+	return (int)enter_leave(err, "mount");
+}
+
+/* Writing what is pending. A volume that is shut down or read-only has nothing that may be written.
+ */
+static int volume_sync(struct hf_volume *vol)
+{
+	uint32_t ticket;
+	int err;
+
+	if (vol->fs.read_only)
+		return 0;
+	err = journal_state(vol->fs.journal);
+	if (err)
+		return err_set(err,
+			       "the volume takes no changes since a failed commit: mount it again");
+	ticket = gate_enter(&vol->gate);
+	err = itable_flush_times(&vol->fs);
+	gate_leave(&vol->gate, ticket);
+	if (err)
+		return err;
+	err = journal_checkpoint(vol->fs.journal);
+	if (!err)
+		space_drain(vol->fs.space);
+	return err;
+}
+
+int volume_close(struct hf_volume *vol)
+{
+	uint32_t files = atomic_load(&vol->files), dirs = atomic_load(&vol->dirs);
+	struct fs *fs = &vol->fs;
+	int err, closed;
+
+	if (files || dirs)
+		return err_set(-EBUSY, "%s: in use: %u open files, %u open directories",
+			       fs->pm->path, files, dirs);
+	err = volume_sync(vol);
+	if (err == -ESHUTDOWN)
+		err = 0;
+	orphans_close(fs);
+	itable_close(fs);
+	space_close(&fs->space);
+	closed = journal_close(&fs->journal);
+	if (!err && closed != -ESHUTDOWN)
+		err = closed;
+	pm_close(&fs->pm);
+	pool_put(&volume_pool, vol);
+	return err;
+}
+
+HF_API int hf_unmount(hf_volume **vol)
+{
+	int err;
+
+	err_clear();
+	if (!vol)
+		return err_set(-EINVAL, "unmount: the volume is NULL");
+	err = enter_volume(*vol);
+	if (err)
+		return err;
+	err = volume_close(*vol);
+	if (err != -EBUSY)
+		*vol = NULL;
+	return (int)enter_leave(err, "unmount");
+}
+
+HF_API int hf_syncfs(hf_volume *vol)
+{
+	int err = enter_volume(vol);
+
+	return err ? err : (int)enter_leave(volume_sync(vol), "syncfs");
+}
+
+void volume_freeze(struct hf_volume *vol)
+{
+	uint32_t was = QUIET_NO;
+
+	gate_shut(&vol->gate);
+	/* Readers do not pass the gate, and the cache may commit times for them. */
+	while (!atomic_compare_exchange_weak(&vol->fs.quiet, &was, QUIET_FROZEN)) {
+		was = QUIET_NO;
+		sched_yield();
+	}
+}
+
+void volume_thaw(struct hf_volume *vol)
+{
+	atomic_store(&vol->fs.quiet, QUIET_NO);
+	gate_open(&vol->gate);
+}
+
+HF_API const char *hf_errormsg(void)
+{
+	return err_msg();
+}
+
+#define TEXT_OF(x) #x
+#define TEXT(x)	   TEXT_OF(x)
+
+HF_API const char *hf_version(void)
+{
+	return TEXT(HF_VERSION_MAJOR) "." TEXT(HF_VERSION_MINOR) "." TEXT(HF_VERSION_PATCH);
+}

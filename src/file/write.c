@@ -1,0 +1,446 @@
+/* Writing.
+ *
+ * In place where a block is mapped: stored non-temporally, fenced, no transaction; the times follow
+ * later. Into new blocks, or beyond the end: data first, then one transaction that maps and sets
+ * the size (batch.c). Bytes of a mapped block at or beyond the end of file mean nothing: who raises
+ * the size zeroes those that it uncovers and does not write (I-FILE-4).
+ *
+ * Frames (I-FILE-6): a slot (2 MiB of the file, aligned) that one write covers gets a whole frame;
+ * so does a slot that a growing file enters at its end when the slot before it is mapped up to
+ * there. Other writes to holes get blocks.
+ */
+#include "file/write.h"
+#include "file/batch.h"
+#include "file/iov.h"
+#include "media/guard.h"
+
+/* Up to so many bytes are copied with the layout lock held: see batch.h. */
+#define WRITE_PREPARE 65536u
+
+/* A writer that enters a new slot by skipping at most so much still appends. */
+#define WRITE_APPEND_GAP 65536u
+
+/* ---- the source */
+
+static void src_advance(struct write_src *src, uint64_t len)
+{
+	while (len > 0 && len >= src->iov->iov_len - src->skip) {
+		len -= src->iov->iov_len - src->skip;
+		src->iov++;
+		src->skip = 0;
+	}
+	src->skip += len;
+}
+
+/* To the media. -EFAULT: the caller's buffer; -EIO: bad media. */
+static int src_store(struct pm *pm, moff_t to, struct write_src *src, uint64_t len)
+{
+	uint64_t n;
+	int err = 0;
+
+	while (len > 0 && !err) {
+		n = min_u64(len, src->iov->iov_len - src->skip);
+		err = pm_guarded_write_nt(pm, to, (const char *)src->iov->iov_base + src->skip, n);
+		src_advance(src, n);
+		to = moff_add(to, n);
+		len -= n;
+	}
+	return err;
+}
+
+/* To memory. */
+static int src_fetch(void *to, struct write_src *src, uint64_t len)
+{
+	char *p = to;
+	uint64_t n;
+
+	while (len > 0) {
+		n = min_u64(len, src->iov->iov_len - src->skip);
+		if (guard_copy(p, (const char *)src->iov->iov_base + src->skip, n, NULL))
+			return err_set(-EFAULT, "a write: the buffer cannot be read");
+		src_advance(src, n);
+		p += n;
+		len -= n;
+	}
+	return 0;
+}
+
+/* ---- tiny files: content in the inode, part of the transaction */
+
+static bool write_fits_inline(const struct inode *in, uint64_t end)
+{
+	return end <= FMT_INLINE_MAX && data_size(in) <= FMT_INLINE_MAX &&
+	       (data_is_inline(in) || data_is_unmapped(in));
+}
+
+static int write_inline(struct inode *in, struct write_src *src, uint64_t off, uint64_t len)
+{
+	uint8_t bytes[FMT_INLINE_MAX];
+	struct inode_edit e;
+	struct txn *t;
+	int err = src_fetch(bytes, src, len);
+
+	if (err)
+		return err;
+	t = txn_begin(in->fs->journal);
+	if (!t)
+		return -ENOMEM;
+	rwl_wrlock(&in->layout);
+	inode_edit_begin(&e, in, t);
+	e.img.flags = le16_of(le16_get(e.img.flags) | FMT_FLAG_INLINE);
+	memcpy(e.img.inline_data + off, bytes, len);
+	if (off + len > le64_get(e.img.size))
+		e.img.size = le64_of(off + len);
+	inode_edit_times(&e, INODE_MTIME | INODE_CTIME, inode_now_ns());
+	inode_edit_end(&e);
+	err = txn_commit(t, NULL);
+	rwl_wrunlock(&in->layout);
+	return err;
+}
+
+/* ---- one batch */
+
+struct write {
+	struct batch b;
+	struct inode *in;
+	struct write_src src;
+	uint64_t size; /* of the file before the batch */
+	uint64_t pos, end;
+	uint64_t placed; /* up to here in place: it is in the file, whatever comes of the batch */
+	bool little;
+};
+
+/* A slot that a growing file enters: see the head of this file. Not one of which this batch has
+ * blocks already, for the map does not tell of those. */
+static bool write_enters_slot(struct write *w, fblk_t slot)
+{
+	const struct batch_run *last = w->b.nruns ? &w->b.runs[w->b.nruns - 1] : NULL;
+	uint64_t slot_off = slot.v << HF_BLOCK_SHIFT;
+	struct map_extent x;
+
+	if (last && last->at.v + last->n > slot.v)
+		return false;
+	if (slot.v == 0 || w->size > slot_off || w->pos - slot_off > WRITE_APPEND_GAP)
+		return false;
+	if (!batch_last(&w->b, FBLK(slot.v - 1)) &&
+	    (map_lookup(w->in, FMT_FORK_DATA, FBLK(slot.v - 1), 1, &x) || mblk_is_null(x.blk)))
+		return false;
+	return map_lookup(w->in, FMT_FORK_DATA, slot, HF_BLOCKS_PER_FRAME, &x) == 0 &&
+	       mblk_is_null(x.blk) && x.n == HF_BLOCKS_PER_FRAME;
+}
+
+/* Blocks for the hole at pos, of which n blocks are asked for. */
+static int write_alloc(struct write *w, uint64_t n, struct batch_run *run)
+{
+	fblk_t at = data_block(w->pos);
+	fblk_t slot = FBLK(at.v - at.v % HF_BLOCKS_PER_FRAME);
+	int ret;
+
+	if ((n < HF_BLOCKS_PER_FRAME || slot.v != at.v) && write_enters_slot(w, slot)) {
+		ret = batch_alloc_frame(&w->b, slot, run);
+		if (ret != -ENOSPC)
+			return ret;
+	}
+	return batch_alloc(&w->b, at, n, run);
+}
+
+/* Fills a new run: zeros before pos, the data, and zeros behind it up to the end of file, if that
+ *is in the run.
+ *
+ *	run    |....|....|....|....|        z  zeros: below the end of file once this commits
+ *	bytes   zzdddddddddzz               d  data
+ *	            old size ^
+ */
+static int write_fill(struct write *w, const struct batch_run *run)
+{
+	struct pm *pm = w->in->fs->pm;
+	uint64_t first = run->at.v << HF_BLOCK_SHIFT, last = first + (run->n << HF_BLOCK_SHIFT);
+	uint64_t end = min_u64(w->end, last), visible = min_u64(w->size, last);
+	moff_t media = mblk_to_moff(run->blk);
+	int err;
+
+	if (w->pos > first)
+		pm_zero_nt(pm, media, w->pos - first);
+	err = src_store(pm, moff_add(media, w->pos - first), &w->src, end - w->pos);
+	if (err)
+		return err;
+	if (visible > end)
+		pm_zero_nt(pm, moff_add(media, end - first), visible - end);
+	w->pos = end;
+	return 0;
+}
+
+static int write_hole(struct write *w, uint64_t bytes)
+{
+	struct batch_run run;
+	uint64_t n = data_block_up(w->pos + bytes).v - data_block(w->pos).v;
+	int ret = write_alloc(w, n, &run);
+
+	if (!ret && w->little)
+		ret = batch_prepare(&w->b);
+	return ret ? ret : write_fill(w, &run);
+}
+
+/* One run of the map, or of the batch (inline content that was just taken to a block). BATCH_FULL:
+ * nothing done. */
+static int write_step(struct write *w)
+{
+	const struct batch_run *own = batch_last(&w->b, data_block(w->pos));
+	struct data_run run;
+	int err;
+
+	if (own) {
+		run.hole = false;
+		run.at = moff_add(mblk_to_moff(own->blk), w->pos - (own->at.v << HF_BLOCK_SHIFT));
+		run.bytes = min_u64(w->end, (own->at.v + own->n) << HF_BLOCK_SHIFT) - w->pos;
+	} else {
+		err = data_run(w->in, w->pos, w->end, &run);
+		if (err)
+			return err;
+	}
+	if (run.hole)
+		return write_hole(w, run.bytes);
+	err = src_store(w->in->fs->pm, run.at, &w->src, run.bytes);
+	if (err)
+		return err;
+	w->pos += run.bytes;
+	if (w->b.nruns == 0)
+		w->placed = w->pos;
+	return 0;
+}
+
+/* What was stored becomes durable, mapped and counted. */
+static int write_finish(struct write *w)
+{
+	int err;
+
+	if (w->b.t || w->pos > w->size)
+		return batch_commit(&w->b, w->pos);
+	err = data_fence(w->in);
+	if (!err)
+		inode_touch(w->in, INODE_MTIME | INODE_CTIME, inode_now_ns());
+	return err;
+}
+
+/* From off on as much as one transaction takes: the bytes, or an error and nothing of it is mapped
+ * or counted; then *got (fewer than len) is how much went well before. */
+static int64_t write_batch(struct inode *in, const struct write_src *src, uint64_t off,
+			   uint64_t len, unsigned max_runs, uint64_t *got)
+{
+	struct write w = {.in = in,
+			  .src = *src,
+			  .size = data_size(in),
+			  .pos = off,
+			  .end = off + len,
+			  .placed = off};
+	int ret = 0;
+
+	*got = 0;
+	w.little = len <= WRITE_PREPARE;
+	batch_begin(&w.b, in, max_runs);
+	if (w.little && w.end > w.size)
+		ret = batch_prepare(&w.b);
+	if (ret)
+		return ret;
+	if (data_is_inline(in) && off == 0 && len >= w.size)
+		w.b.outgrow_inline = true; /* all of it is overwritten */
+	else if (data_is_inline(in))
+		ret = batch_outgrow_inline(&w.b);
+	else if (off > w.size)
+		ret = data_zero(in, w.size, off, NULL);
+	while (ret == 0 && w.pos < w.end)
+		ret = write_step(&w);
+	if (ret < 0) {
+		*got = w.pos - off;
+		batch_abort(&w.b);
+		return ret;
+	}
+	HF_ASSERT(w.pos > off);
+	*got = w.placed - off;
+	ret = write_finish(&w);
+	return ret ? ret : (int64_t)(w.pos - off);
+}
+
+/* As write_batch. Where the volume gets full on the way, or the buffer ends, what comes before is
+ * written once more, as a write of its own: parts of it may be in place already, where everybody
+ * sees them. It gets shorter with each turn. */
+static int64_t write_some(struct inode *in, const struct write_src *src, uint64_t off, uint64_t len)
+{
+	uint64_t got;
+	int64_t n;
+
+	do {
+		n = write_batch(in, src, off, len, BATCH_RUNS, &got);
+		if (n == -E2BIG)
+			n = write_batch(in, src, off, len, BATCH_RUNS_RETRY, &got);
+		if ((n != -ENOSPC && n != -EFAULT) || got >= len)
+			break;
+		len = got;
+	} while (len > 0);
+	return n;
+}
+
+int64_t write_locked(struct inode *in, const struct write_src *src, uint64_t off, uint64_t len)
+{
+	struct write_src s = *src;
+	uint64_t done = 0;
+	int64_t n;
+
+	if (write_fits_inline(in, off + len)) {
+		n = write_inline(in, &s, off, len);
+		return n ? n : (int64_t)len;
+	}
+	while (done < len) {
+		n = write_some(in, &s, off + done, len - done);
+		if (n < 0)
+			return done ? (int64_t)done : n;
+		src_advance(&s, (uint64_t)n);
+		done += (uint64_t)n;
+	}
+	return (int64_t)done;
+}
+
+/* ---- overwriting: the way of most writes, and the shortest */
+
+/* Content exclusive. True: *ret is the result. False: nothing was done; it takes more than storing
+ * in place. */
+static bool write_in_place(struct inode *in, const struct iovec *iov, uint64_t off, uint64_t len,
+			   int64_t *ret)
+{
+	struct map_extent x;
+	moff_t at;
+	int err;
+
+	if (off + len > data_size(in) || data_is_inline(in))
+		return false;
+	err = map_lookup(in, FMT_FORK_DATA, data_block(off),
+			 data_block_up(off + len).v - data_block(off).v, &x);
+	if (err || mblk_is_null(x.blk) || (x.n << HF_BLOCK_SHIFT) - off % HF_BLOCK_SIZE < len)
+		return false;
+	at = moff_add(mblk_to_moff(x.blk), off % HF_BLOCK_SIZE);
+	err = pm_guarded_write_nt(in->fs->pm, at, iov->iov_base, len);
+	if (!err)
+		err = data_fence(in);
+	if (!err)
+		inode_touch(in, INODE_MTIME | INODE_CTIME, inode_now_ns());
+	*ret = err ? err : (int64_t)len;
+	return true;
+}
+
+/* ---- the calls */
+
+struct write_call {
+	struct hf_file *file;
+	const struct iovec *iov;
+	uint64_t len, off;
+	bool append;
+};
+
+static bool write_range_ok(struct write_call *c)
+{
+	if (c->off >= FILE_SIZE_MAX)
+		return false;
+	c->len = min_u64(c->len, FILE_SIZE_MAX - c->off);
+	return true;
+}
+
+static int64_t write_slow(struct write_call *c)
+{
+	struct inode *in = c->file->in;
+	struct gate *g = &c->file->vol->gate;
+	struct write_src src = {.iov = c->iov};
+	uint32_t ticket = gate_enter(g);
+	int64_t ret = -EFBIG;
+
+	rwl_wrlock(&in->content);
+	if (c->append)
+		c->off = data_size(in);
+	if (write_range_ok(c))
+		ret = write_locked(in, &src, c->off, c->len);
+	rwl_wrunlock(&in->content);
+	gate_leave(g, ticket);
+	return ret;
+}
+
+/* Overwrites do not pass the gate: they commit nothing. A look without locks says whether it is
+ * worth trying. */
+static int64_t write_call(struct write_call *c, bool one_buffer)
+{
+	struct inode *in = c->file->in;
+	int64_t ret = 0;
+	bool done;
+
+	if (one_buffer && !c->append && c->off < FILE_SIZE_MAX &&
+	    c->len <= FILE_SIZE_MAX - c->off && c->off + c->len <= data_size(in)) {
+		rwl_wrlock(&in->content);
+		done = write_in_place(in, c->iov, c->off, c->len, &ret);
+		rwl_wrunlock(&in->content);
+		if (done)
+			return ret;
+	}
+	return write_slow(c);
+}
+
+static inline bool write_enter_ok(const struct hf_file *file)
+{
+	return enter_file_ok(file) && (file->flags & (HF_O_WRONLY | HF_O_RDWR)) != 0 &&
+	       journal_state(file->vol->fs.journal) == 0;
+}
+
+static ssize_t write_one(hf_file *file, const void *buf, size_t len, uint64_t off, bool append,
+			 uint64_t *off_out)
+{
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)buf,
+			    .iov_len = min_u64(len, FILE_IO_MAX)};
+	struct write_call c = {.file = file, .iov = &iov, .len = iov.iov_len, .off = off};
+	int64_t ret;
+
+	if (!write_enter_ok(file)) {
+		ret = enter_file_change(file);
+		return enter_leave(ret, "write");
+	}
+	c.append = append || (file->flags & HF_O_APPEND) != 0;
+	if (len == 0)
+		ret = 0;
+	else if (!buf)
+		ret = -EINVAL;
+	else
+		ret = write_call(&c, true);
+	if (ret < 0)
+		return enter_leave_fast(ret, "write");
+	if (off_out)
+		*off_out = len ? c.off : data_size(file->in);
+	return ret;
+}
+
+HF_API ssize_t hf_pwrite(hf_file *file, const void *buf, size_t len, uint64_t off)
+{
+	return write_one(file, buf, len, off, false, NULL);
+}
+
+HF_API ssize_t hf_append(hf_file *file, const void *buf, size_t len, uint64_t *off_out)
+{
+	if (off_out)
+		*off_out = 0;
+	return write_one(file, buf, len, 0, true, off_out);
+}
+
+HF_API ssize_t hf_pwritev(hf_file *file, const struct iovec *iov, int iovcnt, uint64_t off)
+{
+	struct write_call c = {.file = file, .off = off};
+	struct iov_copy copy;
+	int64_t ret = enter_file_change(file);
+
+	if (ret)
+		return ret;
+	ret = iov_copy_in(&copy, iov, iovcnt);
+	if (ret)
+		return enter_leave(ret, "pwritev");
+	c.iov = copy.iov;
+	c.len = copy.bytes;
+	c.append = (file->flags & HF_O_APPEND) != 0;
+	if (c.len > 0)
+		ret = write_call(&c, iovcnt == 1);
+	iov_copy_free(&copy);
+	return enter_leave(ret, "pwritev");
+}
