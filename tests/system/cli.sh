@@ -1,0 +1,113 @@
+#!/bin/bash
+# cli.sh BIN JSON_OK: exit statuses and --json of the tools. BIN: where they are; JSON_OK: a program that reads JSON.
+set -u
+bin=$1 json_ok=$2
+t=$(mktemp -d "${TMPDIR:-/tmp}/holdfast_cli.XXXXXX")
+trap 'rm -rf "$t"' EXIT
+bad=0
+vol=$t/vol
+
+# status WANT COMMAND...: exits with WANT, says something on standard error if that is not 0, and never dies of a signal
+status() {
+	local want=$1 got
+	shift
+	"$@" >"$t/out" 2>"$t/err" </dev/null
+	got=$?
+	if [ "$got" != "$want" ]; then
+		echo "exit status $got, should be $want: $*" >&2
+		head -3 "$t/err" >&2
+		bad=1
+	elif [ "$want" != 0 ] && ! [ -s "$t/err" ] && ! [ -s "$t/out" ]; then
+		echo "failed without a word: $*" >&2
+		bad=1
+	fi
+}
+# json COMMAND...: exits with 0 and prints nothing but JSON on standard output
+json() {
+	status 0 "$@"
+	if ! "$json_ok" <"$t/out"; then
+		echo "not JSON: $*" >&2
+		head -3 "$t/out" >&2
+		bad=1
+	fi
+}
+hf=$bin/holdfast mkfs=$bin/mkfs.holdfast fsck=$bin/fsck.holdfast
+
+# usage is 2, of fsck 16
+status 2 "$mkfs"
+status 2 "$mkfs" --none "$vol"
+status 2 "$mkfs" -s nonsense "$vol"
+status 2 "$mkfs" -s 16M "$vol" more
+status 2 "$mkfs" -U not-a-uuid -s 16M "$vol"
+status 2 "$hf"
+status 2 "$hf" nonsense
+status 2 "$hf" ls
+status 2 "$hf" ls --none "$vol" /
+status 2 "$hf" put "$vol"
+status 2 "$hf" get "$vol" /
+status 16 "$fsck"
+status 16 "$fsck" --none "$vol"
+status 16 "$fsck" "$vol" more
+for tool in "$mkfs" "$fsck" "$hf"; do
+	status 0 "$tool" --help
+done
+for command in put get ls cat stat mkdir rm mv ln truncate punch df info dump bench; do
+	status 0 "$hf" "$command" --help
+done
+
+# mkfs
+status 1 "$mkfs" "$vol"				# a new file needs a size
+status 1 "$mkfs" -s 1M "$vol"
+status 0 "$mkfs" -s 16M -L label "$vol"
+status 1 "$mkfs" "$vol"				# holds a volume
+grep -q holdfast "$t/err" || { echo "mkfs does not say what it saw: $(cat "$t/err")" >&2; bad=1; }
+json "$mkfs" -f --json "$vol"
+status 1 "$mkfs" -s 16M /none/vol
+status 1 "$mkfs" -s 16M /dev/null
+
+# the rest
+printf 'hello\n' >"$t/file"
+mkdir "$t/tree"
+printf x >"$t/tree/$(printf 'odd\n\xff')"
+ln -s nowhere "$t/tree/link"
+status 0 "$hf" put "$vol" "$t/file" /
+status 0 "$hf" cat "$vol" /file
+cmp -s "$t/out" "$t/file" || { echo "cat printed something else" >&2; bad=1; }
+json "$hf" put --json "$vol" "$t/tree" /tree
+json "$hf" ls -l --json "$vol" /
+json "$hf" stat --json "$vol" /file
+json "$hf" df --json "$vol"
+json "$hf" info --json "$vol"
+json "$fsck" --json "$vol"
+json "$hf" get --json "$vol" /tree "$t/back"
+diff -r --no-dereference "$t/tree" "$t/back" >&2 || bad=1
+status 0 "$hf" mkdir -p "$vol" /a/b/c
+status 1 "$hf" mkdir "$vol" /a
+status 1 "$hf" mkdir "$vol" /none/x
+status 0 "$hf" ln -s "$vol" target /sym
+status 0 "$hf" ln "$vol" /file /hard
+status 0 "$hf" mv "$vol" /hard /a/hard
+status 0 "$hf" truncate "$vol" /file 1M
+status 0 "$hf" rm "$vol" /file
+status 1 "$hf" rm "$vol" /file
+status 0 "$hf" rm -r "$vol" /a
+status 0 "$hf" rm -f "$vol" /none
+status 1 "$hf" cat "$vol" /none
+status 1 "$hf" ls "$vol" /none
+status 1 "$hf" stat "$vol" /none
+status 1 "$hf" get "$vol" /none "$t/none"
+status 1 "$hf" put "$vol" "$t/none" /x
+status 1 "$hf" ls /none/vol /
+status 1 "$hf" ls "$t/file" /
+# a closed or full standard output is a failure
+"$hf" ls -l "$vol" / >/dev/full 2>/dev/null && { echo "ls to a full disk succeeded" >&2; bad=1; }
+
+# fsck: 0 clean, 4 something found, 8 could not be checked
+status 0 "$fsck" -n "$vol"
+status 8 "$fsck" /none/vol
+status 8 "$fsck" "$t/file"
+printf '\xff\xff\xff\xff' | dd of="$vol" bs=1 seek=200 conv=notrunc status=none	# in the first superblock
+status 4 "$fsck" -n "$vol"
+"$fsck" -n --json "$vol" >"$t/out" 2>/dev/null
+"$json_ok" <"$t/out" || { echo "fsck --json of a damaged volume is not JSON" >&2; bad=1; }
+exit $bad
