@@ -114,8 +114,8 @@ struct hf_mount_options {
 HF_API int hf_mount(hf_volume **out, const char *path, const struct hf_mount_options *opts);
 /* A new, empty, volatile volume in a memfd. */
 HF_API int hf_mount_memory(hf_volume **out, uint64_t bytes, const struct hf_mount_options *opts);
-/* Everything in place and durable, lock dropped; *vol is set to NULL. -EBUSY with open files or directories (the sentence
- * counts them): nothing happened. After a shutdown: writes nothing, returns 0. */
+/* Everything in place and durable, lock dropped; *vol is set to NULL. -EBUSY with open files, directories, pins or views (the
+ * sentence counts them): nothing happened; see hf_unmount_force. After a shutdown: writes nothing, returns 0. */
 HF_API int hf_unmount(hf_volume **vol);
 /* All that has returned before is in place on the media, times included. */
 HF_API int hf_syncfs(hf_volume *vol);
@@ -195,7 +195,7 @@ HF_API int hf_ftruncate(hf_file *file, uint64_t size);
 HF_API int hf_fallocate(hf_file *file, int mode, uint64_t off, uint64_t len);
 /* whence: SEEK_DATA or SEEK_HOLE, as lseek(2): the offset, or -ENXIO. */
 HF_API int64_t hf_seek(hf_file *file, uint64_t off, int whence);
-/* Times durable (data and size already are). */
+/* Times durable (data and size already are), and what was stored through views and through pins with HF_PIN_WRITE. */
 HF_API int hf_fsync(hf_file *file);
 HF_API int hf_fstat(hf_file *file, struct hf_stat *out);
 /* Bytes copied: fewer than len only at the end of 'in'. Holes stay holes. The ranges may not overlap in one file (-EINVAL). */
@@ -210,6 +210,162 @@ struct hf_extent {
 HF_API int hf_extents(hf_file *file, uint64_t off, struct hf_extent *out, size_t max, size_t *n);
 /* Gives an open file (unnamed, or any with links left) a name. -EEXIST */
 HF_API int hf_flink(hf_file *file, const char *path);
+
+/* ------------------------------------------------------------------------------------------------ pins */
+
+/* A pin is a promise: the bytes of a file range keep their addresses and are not reused for anything else until hf_unpin,
+ * whatever happens to the file: truncated, punched, unlinked, closed. None of these waits for a pin unless it is asked to. Blocks
+ * that left the file while pinned are *busy*: free on the media, not handed out, counted by hf_statfs, listed by hf_busy_list;
+ * the last unpin gives them back. A crash drops all pins; so does power failure, and nothing is left busy.
+ *
+ * The library cannot see a reference that it was not told of. Whoever hands an address to a device (RDMA, io_uring registered
+ * buffers, O_DIRECT in another thread, a GPU) pins it before and unpins it after deregistering. Address ranges of views are not
+ * pinned by being mapped.
+ *
+ * A pin outlives its hf_file. It counts blocks, not offsets: after a truncate and an extension the file has other blocks, and
+ * the pin still has the old ones. On a file whose 2 MiB are one page a pin of a part holds the whole page.
+ *
+ * A pin belongs to the thread that took it, until another one calls hf_pin_take; when its thread ends, to nobody. Any thread
+ * may unpin. The address of a pin is valid until hf_unpin returns; not in a child after fork. Not from a signal handler. */
+typedef uint64_t hf_pin_id;		/* of one volume; never 0; not used again for as good as ever */
+
+enum hf_pin_flags {
+	HF_PIN_WRITE = 1,		/* the holder stores into it: hf_fsync, hf_syncfs and hf_unmount flush it. -EBADF: not open for writing */
+	HF_PIN_ALLOC = 2,		/* holes are filled with zeroed blocks. -EBADF as above, -ENOSPC */
+};
+struct hf_pin_options {
+	size_t struct_size;
+	unsigned flags;			/* enum hf_pin_flags; unknown bits: -EINVAL */
+	const char *tag;		/* who it is, for people: up to 31 bytes, cut off beyond; NULL: none */
+};
+/* Pins [off, off+len). iov (may be NULL if iovcnt is) gets the addresses, adjacent ones joined; *iovcnt says how many entries it
+ * has and then how many were used; -E2BIG: it takes more, *iovcnt says how many, nothing is pinned. A whole frame costs one atomic
+ * add. -EINVAL: len is 0, or the range reaches beyond the end of file. -ENODATA: a hole, without HF_PIN_ALLOC. -ENOMEM. Tiny files
+ * that live in their inode are given a block first (-EROFS, -EBADF if that is not possible). Never waits for another pin. */
+HF_API int hf_pin(hf_file *file, uint64_t off, uint64_t len, const struct hf_pin_options *opts, struct iovec *iov, size_t *iovcnt,
+		  hf_pin_id *out);
+/* -EINVAL: no such pin, or unpinned already. The last pin of busy blocks gives them to the allocator (no transaction, nothing is
+ * stored on the media) and wakes who waits. */
+HF_API int hf_unpin(hf_volume *vol, hf_pin_id pin);
+/* What was stored to [off, off+len) of the pin is durable. Works on blocks that left the file, too. -EINVAL: not in the pin. */
+HF_API int hf_pin_persist(hf_volume *vol, hf_pin_id pin, uint64_t off, uint64_t len);
+/* The calling thread is the owner from now on. */
+HF_API int hf_pin_take(hf_volume *vol, hf_pin_id pin);
+/* The addresses again, as hf_pin gave them. */
+HF_API int hf_pin_iov(hf_volume *vol, hf_pin_id pin, struct iovec *iov, size_t *iovcnt);
+
+struct hf_pin_info {
+	hf_pin_id pin;
+	struct hf_id id;		/* the file; its number may belong to another one by now: compare gen */
+	uint64_t off, len;		/* as asked for */
+	uint64_t age_ns;
+	uint64_t busy;			/* bytes of it that are in no file any more */
+	unsigned flags;			/* enum hf_pin_flags */
+	uint32_t thread;		/* gettid() of the owner; 0: nobody */
+	bool leased;
+	bool orphaned;			/* of a process that died: see hf_release_orphaned */
+	char tag[32];
+	char name[64];			/* the last component of the path that the file was opened by; "": opened by number */
+};
+/* All pins, from *cursor (0: the first) on, up to max; *n is how many. *cursor is UINT64_MAX after the last. */
+HF_API int hf_pin_list(hf_volume *vol, uint64_t *cursor, struct hf_pin_info *out, size_t max, size_t *n);
+
+struct hf_busy {
+	uint64_t media_off, len;	/* bytes; a run of busy blocks */
+	struct hf_id id;		/* the file that it came from (gen 0: unknown) */
+	uint64_t off;			/* and where in it it was */
+	uint64_t age_ns;		/* since it left the file; 0 for the journal's */
+	bool journal;			/* held until the next checkpoint, not by pins */
+	hf_pin_id pin;			/* one of the pins that hold it; 0: journal */
+	char tag[32];			/* of that pin */
+	char name[64];
+};
+/* All busy extents, as above. While others work, what comes and goes may or may not be in the list. */
+HF_API int hf_busy_list(hf_volume *vol, uint64_t *cursor, struct hf_busy *out, size_t max, size_t *n);
+
+/* What truncate, punch, zero-range, collapse, insert, unlink and rename-over of the last link do about pins in the range. */
+enum hf_pinned {
+	HF_PINNED_DELAY = 0,		/* returns at once; pinned blocks are freed on their last unpin. What the plain calls do */
+	HF_PINNED_WAIT = 1,		/* the same, then sleeps until every block that it detached is idle. -ETIMEDOUT: done, but still held */
+	HF_PINNED_FAIL = 2,		/* -EBUSY and nothing changed, if anything in the range is pinned */
+};
+struct hf_how {
+	size_t struct_size;
+	enum hf_pinned pinned;
+	uint64_t timeout_ns;		/* of HF_PINNED_WAIT; UINT64_MAX: none; 0: looks once */
+};
+/* The plain calls with a mode; how NULL: HF_PINNED_DELAY. No lock is held while waiting, so who holds a pin gets at the rest of
+ * the file. -EDEADLK and nothing done: WAIT, and the calling thread owns a pin in the range (or is in a lease's callback).
+ * Collapse and insert move everything behind their range: FAIL looks at all of that. Zero-range overwrites pinned blocks in
+ * place (FAIL: does not); it detaches nothing. An unlink takes the blocks only if nobody has the file open. */
+HF_API int hf_ftruncate_how(hf_file *file, uint64_t size, const struct hf_how *how);
+HF_API int hf_fallocate_how(hf_file *file, int mode, uint64_t off, uint64_t len, const struct hf_how *how);
+HF_API int hf_truncate_how(hf_volume *vol, const char *path, uint64_t size, const struct hf_how *how);
+HF_API int hf_unlink_how(hf_volume *vol, const char *path, const struct hf_how *how);
+HF_API int hf_rename_how(hf_volume *vol, const char *oldpath, const char *newpath, unsigned flags, const struct hf_how *how);
+HF_API int hf_inode_unlink_how(hf_volume *vol, struct hf_id dir, const char *name, const struct hf_how *how);
+HF_API int hf_inode_rename_how(hf_volume *vol, struct hf_id olddir, const char *oldname, struct hf_id newdir, const char *newname,
+			       unsigned flags, const struct hf_how *how);
+
+/* A lease is a pin whose holder is told when an operation wants its range. fn runs on the library's notifier thread, with no lock
+ * held, once per operation, after the operation has detached the range (FAIL: before it decides); deadline_ns is how long FAIL
+ * waits for the pin to go. DELAY does not wait, WAIT waits as long as its caller said. fn may unpin; WAIT in fn gives -EDEADLK.
+ * -EALREADY: it is a lease already. A lease ends with its pin; fn does not run after hf_unpin has returned, unless it is running
+ * then (hf_unpin from another thread waits for it, from fn itself not). */
+typedef void hf_lease_fn(void *ctx, hf_volume *vol, hf_pin_id pin);
+struct hf_lease_options {
+	size_t struct_size;
+	hf_lease_fn *fn;
+	void *ctx;
+	uint64_t deadline_ns;
+};
+HF_API int hf_lease(hf_volume *vol, hf_pin_id pin, const struct hf_lease_options *opts);
+
+/* Sleeps until no pin that was taken on this file, or on the volume, is left. -ETIMEDOUT; -EDEADLK: one is the caller's own. */
+HF_API int hf_wait_idle(hf_file *file, uint64_t timeout_ns);
+HF_API int hf_wait_idle_volume(hf_volume *vol, uint64_t timeout_ns);
+
+/* Unmount although there are pins, views or open files: everything is made durable, views are revoked (a touch is SIGBUS), and
+ * every later call fails with -ESHUTDOWN, but for hf_unpin, hf_view_unmap, hf_close and hf_closedir. The map of the media and the
+ * volume's lock stay until the last of those is done, so that nobody gets a block that a device may still write to. Returns how
+ * many are left: 0: it is gone, as after hf_unmount. The pointer stays usable for hf_unpin until the last one. */
+HF_API int hf_unmount_force(hf_volume *vol);
+
+/* A process that dies may leave devices or children at work on what it had pinned. Its pins are published (see holdfast-busy(1)),
+ * and the next mount in the same boot keeps their blocks busy as 'orphaned' pins. When nothing can reach them any more: releases
+ * them all; *n (may be NULL) is how many. */
+HF_API int hf_release_orphaned(hf_volume *vol, uint64_t *n);
+
+/* ------------------------------------------------------------------------------------------------ views */
+
+/* A view is one contiguous address range for a range of a file, made of 2 MiB pages of the media. A page is mapped when it is
+ * first touched, by the library's SIGSEGV handler (which chains to the program's for all other addresses; a handler that is
+ * installed later must chain to it). Reading a hole sees zeros, writing it allocates; touching a page wholly beyond the end of
+ * file raises SIGBUS, as does a page that cannot be had (no space, bad media). Truncate and punch revoke pages; the next touch
+ * sees the file as it is then. A page whose file range is not one huge frame is made so first ('collapse': the blocks are copied
+ * to a new frame), which waits while any of them is pinned.
+ *
+ * A system call on an address that is not mapped yet gives EFAULT: hf_view_populate first. Being mapped is no pin. A child after
+ * fork has no view: touching is SIGSEGV. A view keeps its file alive, as an open file does. */
+typedef struct hf_view hf_view;
+
+enum hf_view_prot { HF_VIEW_READ = 1, HF_VIEW_WRITE = 2 };	/* WRITE implies READ */
+struct hf_view_options {
+	size_t struct_size;
+	unsigned prot;			/* enum hf_view_prot */
+	uint64_t pin_wait_ns;		/* how long a touch waits for pins when it has to collapse; 0: not at all. Never for the toucher's own */
+};
+/* off: a multiple of 2 MiB. len > 0; may reach beyond the end of file. *addr is aligned to 2 MiB. -EINVAL; -EBADF: the file is
+ * not open for that; -ENOMEM (address space, or vm.max_map_count: the sentence says which); -ENOTSUP: the medium cannot be
+ * mapped piecewise (a simulated device). */
+HF_API int hf_view_map(hf_file *file, uint64_t off, uint64_t len, const struct hf_view_options *opts, void **addr, hf_view **out);
+/* *view is set to NULL. Nobody may touch it any more. Does not flush: hf_view_persist, hf_fsync. */
+HF_API int hf_view_unmap(hf_view **view);
+/* Maps the pages of [off, off+len) of the view now, for reading or for writing. -ENXIO: beyond the end of file; -EBUSY: has to
+ * collapse and is pinned (after the view's pin_wait_ns); -ENOSPC; -ENOMEM: the limit of mappings (vm.max_map_count). */
+HF_API int hf_view_populate(hf_view *view, uint64_t off, uint64_t len, bool write);
+/* What was stored through the view to [off, off+len) is durable. */
+HF_API int hf_view_persist(hf_view *view, uint64_t off, uint64_t len);
 
 /* ------------------------------------------------------------------------------------------------ paths */
 

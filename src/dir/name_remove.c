@@ -82,7 +82,7 @@ void name_victim_end(struct name_victim *v, int err)
 		orphan_unreserve(v->in->fs, v->slot);
 	v->has_slot = false;
 	if (!err && v->last && !v->reap_now && atomic_load(&v->in->opens) == 0)
-		inode_reap(v->in);
+		inode_reap(v->in, 0);
 }
 
 /* ---- unlink and rmdir */

@@ -50,7 +50,7 @@ int open_uncount(struct hf_volume *vol, struct inode *in)
 	/* Read-only or shut down: it stays on its orphan slot, and the next mount frees it. */
 	if (reap && !vol->fs.read_only && journal_state(vol->fs.journal) == 0) {
 		ticket = gate_enter(&vol->gate);
-		err = inode_reap(in);
+		err = inode_reap(in, 0);
 		gate_leave(&vol->gate, ticket);
 	}
 	inode_put(in);

@@ -40,7 +40,7 @@ void resize_finish(struct fs *fs, struct resize_rest *rest)
 	rest->has_subtree = false;
 	/* The operation is done and durable; what cannot be freed now is freed by the next mount.
 	 */
-	(void)orphan_free_subtree(fs, rest->slot);
+	(void)orphan_free_subtree(fs, rest->slot, 0);
 }
 
 /* ---- one transaction */

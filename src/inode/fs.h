@@ -11,6 +11,7 @@ enum fs_quiet { QUIET_NO, QUIET_WRITING, QUIET_FROZEN };
 
 struct itable;
 struct orphans;
+struct pins;
 
 struct fs {
 	struct pm *pm;
@@ -19,6 +20,7 @@ struct fs {
 	struct space *space;
 	struct itable *itable;
 	struct orphans *orphans;
+	struct pins *pins;		/* src/pin */
 	struct mtx rename_lock;		/* RANK_RENAME: directories that change parent */
 	/* Who may commit although a reader called it: the cache's last resort, which writes times to make room (QUIET_WRITING, one
 	 * thread at a time), or nobody, while the volume is frozen. No lock: the thread that froze the volume goes on taking

@@ -322,6 +322,8 @@ void icache_fill(struct inode *in, struct fs *fs, inum_t ino, moff_t off,
 	in->fs = fs;
 	rwl_init(&in->content, in->type == S_IFDIR ? RANK_DIR : RANK_DATA, inode_lock_order(ino, in->gen));
 	rwl_init(&in->layout, RANK_LAYOUT, inode_lock_order(ino, in->gen));
+	mtx_init(&in->pins_lock, RANK_LEAF, 0);
+	mtx_init(&in->views_lock, RANK_VIEW, inode_lock_order(ino, in->gen));
 	atomic_store_explicit(&in->opens, 0, memory_order_relaxed);
 	atomic_store_explicit(&in->dir_hint, img->dir_depth, memory_order_relaxed);
 	atomic_store_explicit(&in->pend_atime, INT64_MIN, memory_order_relaxed);

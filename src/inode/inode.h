@@ -26,6 +26,15 @@ struct inode {
 	_Atomic bool dead;		/* freed: whoever still has a reference gets -ESTALE */
 	_Atomic uint32_t dir_hint;	/* directories: the depth where the last bucket was found */
 	_Atomic int64_t pend_atime, pend_mtime, pend_ctime;	/* not yet journalled (RULES J8); INT64_MIN: none */
+	/* src/pin */
+	struct mtx pins_lock;		/* RANK_LEAF: the list of pins */
+	uint32_t pins_head;		/* index of the newest pin, 0: none */
+	_Atomic uint32_t pins;		/* how many; added to under the layout lock, shared is enough */
+	_Atomic uint32_t write_pins;	/* of them, those that store */
+	struct mtx views_lock;		/* RANK_VIEW: the list of views and their slots */
+	_Atomic uint32_t nviews;	/* added to under the layout lock, exclusive */
+	_Atomic uint32_t nholes;	/* slots with holes that views keep mapped (view_hole_queue) */
+	void *views, *holes;
 	/* cache, by index */
 	_Atomic uint32_t hash_next;	/* 1 + the next slot of the chain, or of the free list */
 	uint32_t hash;
@@ -118,7 +127,7 @@ void inode_unlock_contents(struct inode **ins, unsigned n);
 
 /* ---- reap.c: an inode with nlink 0 and opens 0 loses its content (transactions of bounded size; it has an orphan slot, so
  * that recovery goes on after a crash) and is freed. Takes content and layout exclusively. Called without locks. */
-int inode_reap(struct inode *in);
+int inode_reap(struct inode *in, uint32_t ticket);
 /* Unlink with one fence: would content, attributes and the inode itself go in one transaction? An estimate that looks at
  * 64 extents at most. Layout shared. */
 bool inode_reap_fits(struct inode *in);

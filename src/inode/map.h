@@ -55,6 +55,12 @@ int map_shift(struct inode_edit *e, fblk_t from, fblk_t to);
 /* COLLAPSE as a whole: takes [fblk, fblk+n) out, moves what follows down to fblk, in one transaction. What was taken out comes
  * back as map_cut's does, for an orphan slot; *entry == 0: nothing was mapped there. -EFBIG as above. */
 int map_collapse(struct inode_edit *e, fblk_t fblk, uint64_t n, uint64_t *entry, unsigned *level, fblk_t *at);
+/* Is any block of [fblk, fblk+n) pinned? 1, 0, or an error of the map. Layout exclusive for an answer that stays right. */
+int map_pinned(struct inode *in, fblk_t fblk, uint64_t n);
+/* After -EAGAIN of one of the above (a pinned huge leaf is split and has no counts per block, see space_split): makes them for the
+ * huge leaves at the two edges of the range, or (shift) for all pinned ones from fblk on. Takes layout, shared; the caller holds no
+ * lock but content. Then the operation is tried again. -ENOMEM. */
+int map_pin_counts(struct inode *in, fblk_t fblk, uint64_t n, bool shift);
 /* A huge leaf at fblk becomes a node that names the same 512 blocks. No-op if it is not a huge leaf. */
 int map_split(struct inode_edit *e, fblk_t fblk);
 /* Swaps nothing but roots: two inodes' content maps cannot be exchanged (the checks name the owner). */

@@ -265,7 +265,7 @@ void orphan_clear_inode(struct fs *fs, struct txn *t, uint32_t orphan, inum_t in
 /* ---- subtrees */
 
 /* One transaction: what fits of the subtree goes, and the slot says what is left. */
-static int free_step(struct fs *fs, uint32_t slot, bool *done)
+static int free_step(struct fs *fs, uint32_t slot, uint32_t ticket, bool *done)
 {
 	struct fmt_orphan o;
 	uint64_t entry;
@@ -281,6 +281,7 @@ static int free_step(struct fs *fs, uint32_t slot, bool *done)
 	t = txn_begin(fs->journal);
 	if (!t)
 		return -ENOMEM;
+	txn_set_ticket(t, ticket);
 	owner = INUM(le64_get(o.ino));
 	entry = le64_get(o.entry);
 	err = map_free_some(fs, t, owner, o.fork, o.level, FBLK(le64_get(o.fblk)), &entry, done);
@@ -298,13 +299,13 @@ static int free_step(struct fs *fs, uint32_t slot, bool *done)
 }
 
 /* Crash: each transaction leaves a slot that names exactly what is still to be freed. */
-int orphan_free_subtree(struct fs *fs, uint32_t slot)
+int orphan_free_subtree(struct fs *fs, uint32_t slot, uint32_t ticket)
 {
 	bool done = false;
 	int err = 0;
 
 	while (err == 0 && !done)
-		err = free_step(fs, slot, &done);
+		err = free_step(fs, slot, ticket, &done);
 	return err ? err_prefix(err, "orphan slot %u", slot) : 0;
 }
 

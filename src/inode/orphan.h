@@ -21,6 +21,6 @@ void orphan_clear_inode(struct fs *fs, struct txn *t, uint32_t orphan, inum_t in
 int orphan_read(struct fs *fs, uint32_t slot, struct fmt_orphan *out);	/* verified; ino 0: free */
 uint32_t orphan_count(struct fs *fs);			/* slots that exist */
 /* Frees a SUBTREE slot's blocks to the end, in transactions of its own, and clears it. No lock of the owner is needed. */
-int orphan_free_subtree(struct fs *fs, uint32_t slot);
+int orphan_free_subtree(struct fs *fs, uint32_t slot, uint32_t ticket);
 
 #endif

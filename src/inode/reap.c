@@ -81,7 +81,7 @@ int inode_reap_in(struct inode_edit *e)
 /* ---- piece by piece */
 
 /* One transaction. Without an orphan slot it is all or nothing: -E2BIG. */
-static int reap_step(struct inode *in, bool *done)
+static int reap_step(struct inode *in, uint32_t ticket, bool *done)
 {
 	struct inode_edit e;
 	struct txn *t;
@@ -90,6 +90,7 @@ static int reap_step(struct inode *in, bool *done)
 	t = txn_begin(in->fs->journal);
 	if (!t)
 		return -ENOMEM;
+	txn_set_ticket(t, ticket);
 	inode_edit_begin(&e, in, t);
 	err = free_forks(&e, done);
 	if (err == 0 && *done)
@@ -129,13 +130,13 @@ static int set_slot(struct inode *in)
 
 /* Crash: the slot names the inode until the transaction that frees it; what is left of the content
  * is a valid map. */
-static int reap_locked(struct inode *in)
+static int reap_locked(struct inode *in, uint32_t ticket)
 {
 	bool done = false;
 	int err = 0;
 
 	while (err == 0 && !done) {
-		err = reap_step(in, &done);
+		err = reap_step(in, ticket, &done);
 		if (err == -E2BIG && le32_get(inode_media(in)->orphan) == 0) {
 			done = false;
 			err = set_slot(in);
@@ -144,7 +145,7 @@ static int reap_locked(struct inode *in)
 	return err;
 }
 
-int inode_reap(struct inode *in)
+int inode_reap(struct inode *in, uint32_t ticket)
 {
 	int err = 0;
 
@@ -153,7 +154,7 @@ int inode_reap(struct inode *in)
 	/* Somebody else may have reaped it, opened it by handle, or given it a name. */
 	if (!atomic_load(&in->dead) && atomic_load(&in->opens) == 0 &&
 	    le32_get(inode_media(in)->nlink) == 0)
-		err = reap_locked(in);
+		err = reap_locked(in, ticket);
 	rwl_wrunlock(&in->layout);
 	rwl_wrunlock(&in->content);
 	return err ? err_prefix(err, "freeing inode %llu", (unsigned long long)in->ino.v) : 0;
@@ -222,7 +223,7 @@ static int recover_inode(struct fs *fs, uint32_t slot, const struct fmt_orphan *
 		err =
 		    err_set(-EUCLEAN, "inode %llu does not know it", (unsigned long long)in->ino.v);
 	else if (le32_get(m->nlink) == 0)
-		err = inode_reap(in);
+		err = inode_reap(in, 0);
 	else
 		err = trim(in, slot);
 	inode_put(in);
@@ -245,7 +246,7 @@ int inode_recover_orphans(struct fs *fs, uint64_t *count_out)
 		if (err == 0 && o.kind == FMT_ORPHAN_INODE)
 			err = recover_inode(fs, slot, &o);
 		else if (err == 0)
-			err = orphan_free_subtree(fs, slot);
+			err = orphan_free_subtree(fs, slot, 0);
 		if (err == 0)
 			++*count_out;
 		else if (err == -ENOSPC || err == -ENOMEM || err == -E2BIG)

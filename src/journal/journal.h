@@ -69,6 +69,10 @@ bool txn_is_empty(const struct txn *t);			/* nothing was gathered: commit is the
 int txn_error(const struct txn *t);
 void txn_fail(struct txn *t, int err);			/* keeps the first error; commit will return it, like abort */
 
+/* A number that the transaction carries for the layers above (space: whose blocks it frees); 0: none. */
+void txn_set_ticket(struct txn *t, uint32_t ticket);
+uint32_t txn_ticket(const struct txn *t);
+
 enum txn_outcome {
 	TXN_COMMITTED,		/* durable and applied in place */
 	TXN_ABORTED,		/* nothing happened; nothing may ever be replayed */

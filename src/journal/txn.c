@@ -26,6 +26,7 @@ struct txn {
 	struct journal *j;
 	int err;
 	bool fence_first;
+	uint32_t ticket;
 	uint16_t gen;  /* of the slots of 'word' */
 	uint32_t used; /* bytes of rec, its head included */
 	uint32_t items;
@@ -119,6 +120,7 @@ struct txn *txn_begin(struct journal *j)
 	t->j = j;
 	t->err = 0;
 	t->fence_first = false;
+	t->ticket = 0;
 	t->used = RECORD_HEAD;
 	t->items = t->bits_at = t->ncopies = 0;
 	t->entries = 0;
@@ -129,6 +131,16 @@ struct txn *txn_begin(struct journal *j)
 		t->gen = 1;
 	}
 	return t;
+}
+
+void txn_set_ticket(struct txn *t, uint32_t ticket)
+{
+	t->ticket = ticket;
+}
+
+uint32_t txn_ticket(const struct txn *t)
+{
+	return t->ticket;
 }
 
 /* ---- items */

@@ -5,8 +5,9 @@
  * allocated or freed by a transaction that is not applied yet, or free but busy (journal or pins). The allocator takes a
  * block only if it is neither allocated nor held (I-BUSY-1, I-BUSY-2).
  *
- * The word of struct frame has its final layout (pins come with the pin layer): bit 63 BUSY, bit 62 SPLIT, bits 0..39
- * whole-frame pins. That all of a frame is held stands in a bitmap of its group, not in the word: see internal.h.
+ * The word of struct frame: bit 63 BUSY (the whole frame waits for its pins), bit 62 SPLIT (its whole-frame pins count as one on
+ * each block), bits 0..39 whole-frame pins. That all of a frame is held stands in a bitmap of its group, not in the word: see
+ * internal.h. 'blocks': counts per block, made when first needed.
  */
 #ifndef HF_SPACE_SPACE_H
 #define HF_SPACE_SPACE_H
@@ -68,9 +69,49 @@ bool space_is_allocated(struct space *s, mblk_t b);		/* the media bit */
 /* Drops what the checkpoint has passed; called by the allocator itself, by statfs and by sync. */
 void space_drain(struct space *s);
 struct frame *space_frame(struct space *s, frame_t f);
-/* Whoever drops the last pin of a frame and finds BUSY in the word that he decremented calls this: the blocks that waited
- * for the pin go to the allocator, exactly once. Takes a group lock: not from a signal handler. */
-void space_frame_idle(struct space *s, frame_t f);
+
+/* ---- pins: references to blocks, counted in memory. docs/LAYOUT.md has the states and the proof (I-BUSY-3 ..., I-PIN-*).
+ *
+ * A huge leaf's pin counts its frame, any other pin counts blocks; who pins remembers which. Adding needs the layout lock of the
+ * inode that maps the blocks, shared, so that they are mapped while they are counted. Dropping needs no lock, takes group locks
+ * when it is the last one of busy blocks, and may run in any thread; not in a signal handler. */
+void space_pin_frames(struct space *s, frame_t first, uint64_t n);	/* one atomic add each */
+/* All of [first, first+n) or (false) nothing: a frame has no counts yet. Then: drop the lock, space_pin_counts(*need), look again. */
+bool space_pin_blocks(struct space *s, mblk_t first, uint64_t n, frame_t *need);
+/* Makes sure that f has counts per block. Any time, no lock. -ENOMEM. They go when the frame is handed out whole. */
+int space_pin_counts(struct space *s, frame_t f);
+void space_unpin_frames(struct space *s, frame_t first, uint64_t n);
+void space_unpin_blocks(struct space *s, mblk_t first, uint64_t n);
+/* Is any block of [first, first+n) pinned? Exact under the layout lock (exclusive) of the inode that maps them. */
+bool space_pinned(struct space *s, mblk_t first, uint64_t n);
+/* t makes blocks of a huge leaf's frame: its whole-frame pins become one reference on each block (RULES: collective reference).
+ * Layout exclusive. -EAGAIN: it has pins and no counts yet, nothing was added: abort t, drop the locks, space_pin_counts, again. */
+int space_split(struct space *s, struct txn *t, frame_t f);
+/* At mount: a dead owner's pins. One reference on each block of [first, first+n); those that are free on the media become busy,
+ * as come from (owner, fblk). Dropped by space_unpin_blocks. -EUCLEAN: out of range; -ENOMEM. */
+int space_adopt(struct space *s, mblk_t first, uint64_t n, inum_t owner, fblk_t fblk);
+
+/* A ticket counts the blocks that one operation detached and that wait for pins (txn_set_ticket): who waits, waits for it to be
+ * 0, and not for frames, which may be somebody else's by then (RULES B2). */
+uint32_t space_ticket_get(struct space *s);		/* 0: -ENOMEM. One reference */
+void space_ticket_put(struct space *s, uint32_t ticket);	/* blocks that still name it keep it. 0 is fine */
+uint64_t space_ticket_left(struct space *s, uint32_t ticket);
+/* deadline: CLOCK_MONOTONIC ns, UINT64_MAX: none. 0 or -ETIMEDOUT. No lock held. */
+int space_ticket_wait(struct space *s, uint32_t ticket, uint64_t deadline_ns);
+
+struct space_busy {
+	mblk_t first;
+	uint64_t n;			/* a run of blocks of one record that are busy now */
+	bool journal;			/* else: pinned */
+	uint64_t since_ns;		/* CLOCK_MONOTONIC; 0 for the journal's */
+	inum_t owner;
+	fblk_t fblk;			/* of the first block */
+};
+/* From *cursor (0: the beginning) on, up to max (>= 1) runs; returns how many. *cursor: where to go on, UINT64_MAX: the end.
+ * Takes one group lock at a time. */
+size_t space_busy_list(struct space *s, uint64_t *cursor, struct space_busy *out, size_t max);
+
+void space_frame_idle(struct space *s, frame_t f);	/* going: what space_unpin_frames does inside */
 /* For fsck's and dump's eyes: is b held, and why ("pending", "journal", "pinned")? NULL: not held. */
 const char *space_held_reason(struct space *s, mblk_t b);
 

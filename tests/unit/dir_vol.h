@@ -91,7 +91,7 @@ static inline int dv_release(struct inode *in)
 	rwl_rdlock(&in->layout);
 	last = atomic_fetch_sub(&in->opens, 1) == 1 && !atomic_load(&in->dead) && dv_nlink(in) == 0;
 	rwl_rdunlock(&in->layout);
-	return last ? inode_reap(in) : 0;
+	return last ? inode_reap(in, 0) : 0;
 }
 
 /* ---- the check */

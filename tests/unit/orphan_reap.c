@@ -116,20 +116,20 @@ static void test_with_slot(void)
 	ivol_fill(in, 0, 5);
 	ivol_drop_name(in, true);
 	in->opens = 1;
-	CU_ASSERT_EQUAL(inode_reap(in), 0);
+	CU_ASSERT_EQUAL(inode_reap(in, 0), 0);
 	CU_ASSERT(!in->dead);
 	in->opens = 0;
 	before = ivol_commits(&v.fs);
-	CU_ASSERT_EQUAL(inode_reap(in), 0);
+	CU_ASSERT_EQUAL(inode_reap(in, 0), 0);
 	CU_ASSERT_EQUAL(ivol_commits(&v.fs), before + 1);
 	CU_ASSERT(in->dead);
-	CU_ASSERT_EQUAL(inode_reap(in), 0);
+	CU_ASSERT_EQUAL(inode_reap(in, 0), 0);
 	inode_put(in);
 	CU_ASSERT_EQUAL(orphan_read(&v.fs, 0, &o), 0);
 	CU_ASSERT_EQUAL(o.kind, 0);
 	/* One with a name is left alone. */
 	in = ivol_new(&v.fs, S_IFREG, 1);
-	CU_ASSERT_EQUAL(inode_reap(in), 0);
+	CU_ASSERT_EQUAL(inode_reap(in, 0), 0);
 	CU_ASSERT(!in->dead);
 	inode_put(in);
 	IVOL_ASSERT_SOUND(&v.fs);
@@ -153,7 +153,7 @@ static void test_in_pieces(void)
 		IVOL_ASSERT_SOUND(&v.fs);
 		ivol_drop_name(in, slot);
 		before = ivol_commits(&v.fs);
-		CU_ASSERT_EQUAL(inode_reap(in), 0);
+		CU_ASSERT_EQUAL(inode_reap(in, 0), 0);
 		CU_ASSERT(ivol_commits(&v.fs) - before >= 2);
 		printf(" (%u transactions)", (unsigned)(ivol_commits(&v.fs) - before));
 		CU_ASSERT(in->dead);
@@ -393,7 +393,7 @@ static unsigned run_reap(uint64_t seed, bool do_kill)
 	arm(&c);
 	ivol_drop_name(in, true);
 	expect(&c, 1, 1);		/* from here on the name is gone */
-	CU_ASSERT_EQUAL(inode_reap(in), 0);
+	CU_ASSERT_EQUAL(inode_reap(in, 0), 0);
 	disarm(&c);
 	inode_put(in);
 	IVOL_ASSERT_SOUND(&v.fs);
@@ -471,7 +471,7 @@ static void churn_step(struct churn *s, uint64_t k, bool closing)
 	} else if (s->unnamed[k]) {
 		if (!closing)
 			return;
-		CU_ASSERT_EQUAL(inode_reap(in), 0);
+		CU_ASSERT_EQUAL(inode_reap(in, 0), 0);
 		CU_ASSERT(in->dead);
 		inode_put(in);
 		s->in[k] = NULL;

@@ -187,7 +187,7 @@ static void test_subtree(void)
 	rwl_wrunlock(&in->layout);
 	IVOL_ASSERT_SOUND(&v.fs);
 	ivol_drop_name(in, false);
-	CU_ASSERT_EQUAL(inode_reap(in), 0);
+	CU_ASSERT_EQUAL(inode_reap(in, 0), 0);
 	inode_put(in);
 	IVOL_ASSERT_SOUND(&v.fs);
 	before = ivol_commits(&v.fs);
@@ -197,7 +197,7 @@ static void test_subtree(void)
 	CU_ASSERT(ivol_commits(&v.fs) - before >= 2);
 	IVOL_ASSERT_SOUND(&v.fs);
 	ivol_must(orphan_reserve(&v.fs, &slot), "reserve");
-	CU_ASSERT_EQUAL(orphan_free_subtree(&v.fs, slot), -EUCLEAN);
+	CU_ASSERT_EQUAL(orphan_free_subtree(&v.fs, slot, 0), -EUCLEAN);
 	ivol_close(&v);
 }
 
