@@ -48,6 +48,11 @@ int pin_flush(struct fs *fs, struct inode *in, bool *any);
 /* Does the calling thread own a pin on a block that [first, first+n) of the file maps now (a pin of a part of a huge leaf stands
  * for all of it)? 1, 0, or a map error. Layout, shared, is taken inside. Costs nothing when the inode has no pins. */
 int pin_own(struct inode *in, fblk_t first, uint64_t n);
+/* The same, asked for another thread: pin_thread() is who the calling thread is (never 0, safe in a signal handler). */
+int pin_owned_by(struct inode *in, fblk_t first, uint64_t n, uint64_t owner);
+uint64_t pin_thread(void);
+/* Woken after a pin of this inode went, and perhaps at other times. Taking the key and sleeping are safe in a signal handler. */
+struct waitq *pin_changed(struct inode *in);
 bool pin_on_notifier(void);			/* the calling thread runs a lease's callback */
 /* The leases on blocks that [first, first+n) maps now, each once. Gather while the range is still mapped, with the layout lock
  * held (either way); notify without any lock; drop frees. An empty one is all zeros. */
