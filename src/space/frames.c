@@ -32,7 +32,7 @@ static unsigned int line_count(const uint64_t w[LINE_WORDS])
 }
 
 /* The bits of [from, from + n) of a line that lie in word i. */
-static uint64_t line_mask(unsigned int i, unsigned int from, unsigned int n)
+uint64_t frames_line_mask(unsigned int i, unsigned int from, unsigned int n)
 {
 	unsigned int lo = from > i * 64 ? from - i * 64 : 0;
 	unsigned int end = from + n, hi;
@@ -115,8 +115,8 @@ static bool part_owned(const struct space *s, const struct group *g, uint64_t fi
 	held = s->frames[f].held ? mask_at(s, g, f) : NULL;
 	line = line_at(s, f);
 	for (unsigned int i = 0; i < LINE_WORDS; i++) {
-		uint64_t mask =
-		    line_mask(i, (unsigned int)(first % HF_BLOCKS_PER_FRAME), (unsigned int)n);
+		uint64_t mask = frames_line_mask(i, (unsigned int)(first % HF_BLOCKS_PER_FRAME),
+						 (unsigned int)n);
 
 		if (held && (held[i] & mask))
 			return false;
@@ -220,7 +220,7 @@ uint64_t frames_zero_lines_locked(const struct space *s, struct group *g, uint64
 
 int frames_reserve_locked(struct group *g)
 {
-	return slab_reserve(&g->masks, 2);
+	return slab_reserve(&g->masks, g->ncounts + 2);
 }
 
 static void part_hold(struct space *s, struct group *g, uint64_t first, uint64_t n)
@@ -234,8 +234,8 @@ static void part_hold(struct space *s, struct group *g, uint64_t first, uint64_t
 		s->frames[f].held = slab_pop(&g->masks);
 	held = mask_at(s, g, f);
 	for (unsigned int i = 0; i < LINE_WORDS; i++)
-		held[i] |=
-		    line_mask(i, (unsigned int)(first % HF_BLOCKS_PER_FRAME), (unsigned int)n);
+		held[i] |= frames_line_mask(i, (unsigned int)(first % HF_BLOCKS_PER_FRAME),
+					    (unsigned int)n);
 }
 
 static void part_unhold(struct space *s, struct group *g, uint64_t first, uint64_t n)
@@ -248,8 +248,8 @@ static void part_unhold(struct space *s, struct group *g, uint64_t first, uint64
 	HF_ASSERT(s->frames[f].held);
 	held = mask_at(s, g, f);
 	for (unsigned int i = 0; i < LINE_WORDS; i++) {
-		held[i] &=
-		    ~line_mask(i, (unsigned int)(first % HF_BLOCKS_PER_FRAME), (unsigned int)n);
+		held[i] &= ~frames_line_mask(i, (unsigned int)(first % HF_BLOCKS_PER_FRAME),
+					     (unsigned int)n);
 		any |= held[i];
 	}
 	if (any)
@@ -278,18 +278,66 @@ void frames_unhold_locked(struct space *s, struct group *g, uint64_t first, uint
 	count_sub(&g->held, n);
 }
 
+static void mask_release(struct space *s, struct group *g, uint64_t f,
+			 const uint64_t mask[LINE_WORDS])
+{
+	uint64_t avail[LINE_WORDS], any = 0;
+	unsigned int before = frames_avail_locked(s, g, f, avail);
+	uint64_t *held;
+
+	HF_ASSERT(s->frames[f].held);
+	held = mask_at(s, g, f);
+	for (unsigned int i = 0; i < LINE_WORDS; i++) {
+		held[i] &= ~mask[i];
+		any |= held[i];
+	}
+	if (!any) {
+		slab_push(&g->masks, s->frames[f].held);
+		s->frames[f].held = 0;
+	}
+	frames_move_locked(g, f, before, frames_avail_locked(s, g, f, avail));
+}
+
+void frames_release_mask_locked(struct space *s, struct group *g, uint64_t f,
+				const uint64_t mask[LINE_WORDS])
+{
+	mask_release(s, g, f, mask);
+	count_sub(&g->held, line_count(mask));
+}
+
+void frames_take_mask_locked(struct space *s, struct group *g, uint64_t f,
+			     const uint64_t mask[LINE_WORDS])
+{
+	uint64_t avail[LINE_WORDS];
+	unsigned int before = frames_avail_locked(s, g, f, avail), n = line_count(mask);
+	uint64_t *held;
+
+	if (!s->frames[f].held)
+		s->frames[f].held = slab_pop(&g->masks);
+	held = mask_at(s, g, f);
+	for (unsigned int i = 0; i < LINE_WORDS; i++)
+		held[i] |= mask[i];
+	frames_move_locked(g, f, before, before - n);
+	count_add(&g->held, n);
+}
+
+void frames_to_mask_locked(struct space *s, struct group *g, uint64_t f)
+{
+	s->frames[f].held = slab_pop(&g->masks);
+	memset(mask_at(s, g, f), 0xff, LINE_WORDS * sizeof(uint64_t));
+	bits_clear(&g->held_whole, f - g->first);
+}
+
 static void part_release(struct space *s, struct group *g, uint64_t first, uint64_t n)
 {
-	uint64_t f = first / HF_BLOCKS_PER_FRAME;
-	uint64_t avail[LINE_WORDS];
-	unsigned int before, after;
+	uint64_t mask[LINE_WORDS];
 
 	if (n == 0)
 		return;
-	before = frames_avail_locked(s, g, f, avail);
-	part_unhold(s, g, first, n);
-	after = frames_avail_locked(s, g, f, avail);
-	frames_move_locked(g, f, before, after);
+	for (unsigned int i = 0; i < LINE_WORDS; i++)
+		mask[i] = frames_line_mask(i, (unsigned int)(first % HF_BLOCKS_PER_FRAME),
+					   (unsigned int)n);
+	mask_release(s, g, first / HF_BLOCKS_PER_FRAME, mask);
 }
 
 void frames_release_locked(struct space *s, struct group *g, uint64_t first, uint64_t n)
@@ -315,6 +363,7 @@ void frames_take_blocks_locked(struct space *s, struct group *g, uint64_t f, uns
 
 void frames_take_whole_locked(struct space *s, struct group *g, uint64_t f, uint64_t n)
 {
+	pins_forget_locked(s, g, f, n);
 	frames_hold_locked(s, g, f * HF_BLOCKS_PER_FRAME, n * HF_BLOCKS_PER_FRAME);
 	bits_clear_range(&g->whole, f - g->first, n);
 	count_add(&g->full_frames, n);
@@ -379,6 +428,7 @@ static int group_init(struct space *s, struct group *g, uint32_t index)
 	g->cur = FRAMES_NONE;
 	err = bits_init(&g->whole, g->nframes);
 	err = err ? err : bits_init(&g->held_whole, g->nframes);
+	err = err ? err : bits_init(&g->marked, g->nframes);
 	for (unsigned int c = 0; c < FRAMES_CLASSES; c++)
 		err = err ? err : bits_init(&g->part[c], g->nframes);
 	return err;
@@ -407,6 +457,7 @@ void frames_close(struct space *s)
 	for (uint32_t i = 0; s->groups && i < s->ngroups; i++) {
 		bits_destroy(&s->groups[i].whole);
 		bits_destroy(&s->groups[i].held_whole);
+		bits_destroy(&s->groups[i].marked);
 		for (unsigned int c = 0; c < FRAMES_CLASSES; c++)
 			bits_destroy(&s->groups[i].part[c]);
 	}

@@ -8,6 +8,29 @@ static uint64_t piece_blocks(const struct group *g, uint64_t first, uint64_t end
 	return min_u64(end, group_end_block(g)) - first;
 }
 
+/* A part of a frame that is pinned as a whole goes only with a split, which needs counts. Two
+ * owners of one frame, which only a damaged map has, are seen here too. */
+static bool part_splits(const struct space *s, uint64_t first, uint64_t n)
+{
+	const struct frame *fr = &s->frames[first / HF_BLOCKS_PER_FRAME];
+	uint64_t word;
+
+	if (n == 0 || atomic_load(&fr->blocks))
+		return true;
+	word = atomic_load(&fr->word);
+	return !(word & FRAME_PINS) || word & FRAME_SPLIT;
+}
+
+/* Every block is allocated, not held, and not part of a pinned huge leaf. */
+static bool piece_owned_locked(const struct space *s, const struct group *g, uint64_t first,
+			       uint64_t n)
+{
+	struct frames_cut c = frames_cut(first, n);
+
+	return frames_owned_locked(s, g, first, n) && part_splits(s, c.head, c.head_n) &&
+	       part_splits(s, c.tail, c.tail_n);
+}
+
 /* Holds one piece and writes its record. */
 static int piece_hold(struct space *s, struct group *g, const struct busy_rec *what,
 		      uint32_t *index)
@@ -19,7 +42,7 @@ static int piece_hold(struct space *s, struct group *g, const struct busy_rec *w
 	err = slab_reserve(&g->recs, 1);
 	if (!err)
 		err = frames_reserve_locked(g);
-	if (!err && !frames_owned_locked(s, g, what->first, what->n))
+	if (!err && !piece_owned_locked(s, g, what->first, what->n))
 		err = err_set(-EUCLEAN,
 			      "blocks %llu..%llu are to be freed, but not all of them are "
 			      "allocated: run fsck.holdfast",
@@ -28,6 +51,7 @@ static int piece_hold(struct space *s, struct group *g, const struct busy_rec *w
 	if (!err) {
 		*index = slab_pop(&g->recs);
 		*busy_rec(g, *index) = *what;
+		ticket_hold(s, what->ticket);
 		frames_hold_locked(s, g, what->first, what->n);
 	}
 	mtx_unlock(&g->lock);
@@ -53,7 +77,7 @@ static void chain_end(struct space *s, uint64_t first, uint32_t index, jseq_t se
 			busy_detach_locked(s, g, index, seq);
 		} else {
 			frames_unhold_locked(s, g, r->first, r->n);
-			slab_push(&g->recs, index);
+			busy_end_locked(s, g, index);
 		}
 		mtx_unlock(&g->lock);
 		index = next;
@@ -83,7 +107,11 @@ static int free_check_range(const struct space *s, uint64_t first, uint64_t n)
 int space_free(struct space *s, struct txn *t, mblk_t first, uint64_t n, enum space_kind kind,
 	       inum_t owner, fblk_t fblk)
 {
-	struct busy_rec what = {.owner = owner.v, .fblk = fblk.v, .kind = (uint8_t)kind};
+	struct busy_rec what = {.owner = owner.v,
+				.fblk = fblk.v,
+				.kind = (uint8_t)kind,
+				.state = BUSY_PENDING,
+				.ticket = kind == SPACE_DATA ? txn_ticket(t) : 0};
 	struct group *before = NULL;
 	uint32_t head = 0, tail = 0;
 	uint64_t at, end;

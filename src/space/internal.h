@@ -26,12 +26,23 @@
 #define FRAMES_CLASSES 6u
 #define FRAMES_NONE    UINT64_MAX
 
-/* In frame.held of a pinned whole frame: the rest is the index of its busy record, not of a mask.
- */
+/* In frame.held of a frame that waits as a whole for its pins: the rest is the index of its busy
+ * record, not of a mask. */
 #define FRAMES_HELD_REC (1u << 31)
 
-#define BUSY_HEAD 1u /* the part of the extent's first frame still waits for its pins */
-#define BUSY_TAIL 2u
+#define SPACE_TICKETS_MAX  (1u << 20)
+#define SPACE_TICKET_BYTES 64u
+
+/* References to each block of one frame. */
+#define PINS_BUSY  (1u << 31) /* the block left its file and waits for its pins */
+#define PINS_COUNT (PINS_BUSY - 1)
+struct pins {
+	_Atomic uint32_t count[HF_BLOCKS_PER_FRAME];
+	uint32_t rec[HF_BLOCKS_PER_FRAME]; /* of a busy block: its record. Under the group lock */
+};
+static_assert(sizeof(struct pins) == 4096, "");
+
+enum busy_state { BUSY_NONE, BUSY_PENDING, BUSY_JOURNAL, BUSY_PINNED };
 
 /* An extent on its way from a file to the allocator; it lies in one group. */
 struct busy_rec {
@@ -40,12 +51,12 @@ struct busy_rec {
 	uint64_t stamp;	   /* journal: sequence number; pinned: since when (CLOCK_MONOTONIC, ns) */
 	uint64_t owner;	   /* inode and file block it came from */
 	uint64_t fblk;
-	uint32_t next;	/* in the group's list */
-	uint32_t chain; /* before detach: the record, in the next group, of the same space_free();
-			   then: prev */
-	uint8_t kind;	/* enum space_kind */
-	uint8_t parts;	/* pinned: BUSY_HEAD, BUSY_TAIL */
-	uint8_t zero[6];
+	uint32_t next;	/* in the group's FIFO */
+	uint32_t chain; /* before detach: the record, in the next group, of the same space_free() */
+	uint32_t ticket; /* counts what is left too; 0: none. A reference */
+	uint8_t kind;	 /* enum space_kind */
+	uint8_t state;	 /* enum busy_state */
+	uint8_t zero[2];
 };
 static_assert(sizeof(struct busy_rec) == 64, "");
 
@@ -63,10 +74,14 @@ struct group {
 
 	uint64_t cur; /* frame that small allocations come from, FRAMES_NONE: none */
 	uint32_t fifo_head, fifo_tail;
-	uint32_t pinned_head;
+	uint32_t ncounts;   /* frames that have counts per block */
+	struct bits marked; /* frames that have counts, or SPLIT */
 	struct bits whole, held_whole, part[FRAMES_CLASSES];
-	struct slab masks; /* of uint64_t[LINE_WORDS] */
-	struct slab recs;  /* of struct busy_rec */
+	/* Of uint64_t[LINE_WORDS]. One is kept for each frame that has counts and no mask, so that
+	 * detach can tell its blocks apart. */
+	struct slab masks;
+	struct slab counts; /* of struct pins */
+	struct slab recs;   /* of struct busy_rec */
 };
 
 struct space {
@@ -82,6 +97,8 @@ struct space {
 	uint64_t blocks;	  /* that the allocator owns */
 	uint64_t reserve, meta;	  /* blocks kept back from file data */
 	struct mtx low; /* taken after a group: who takes of the last blocks counts them alone */
+	struct mtx tickets_lock;
+	struct slab tickets;
 	void *slabs;
 	uint64_t slabs_bytes;
 };
@@ -146,6 +163,25 @@ void frames_release_locked(struct space *s, struct group *g, uint64_t first, uin
 void frames_take_blocks_locked(struct space *s, struct group *g, uint64_t f, unsigned int pos,
 			       unsigned int n, unsigned int avail);
 void frames_take_whole_locked(struct space *s, struct group *g, uint64_t f, uint64_t n);
+/* The bits of [from, from + n) of a line that lie in word i. */
+uint64_t frames_line_mask(unsigned int i, unsigned int from, unsigned int n);
+/* A frame of which all is held: by a mask from now on. It has counts, so there is one. */
+void frames_to_mask_locked(struct space *s, struct group *g, uint64_t f);
+/* As release and take; any blocks of a frame that is held by a mask, or has counts. */
+void frames_release_mask_locked(struct space *s, struct group *g, uint64_t f,
+				const uint64_t mask[LINE_WORDS]);
+void frames_take_mask_locked(struct space *s, struct group *g, uint64_t f,
+			     const uint64_t mask[LINE_WORDS]);
+
+/* ---- pins.c */
+struct pins *pins_at(const struct space *s, uint64_t f); /* NULL: none yet */
+/* The frames are handed out whole: nobody refers to them, and what counted goes (I-PIN-4). */
+void pins_forget_locked(struct space *s, struct group *g, uint64_t f, uint64_t n);
+
+/* ---- ticket.c; no lock needed */
+void ticket_hold(struct space *s, uint32_t index);
+void ticket_add(struct space *s, uint32_t index, uint64_t n);
+void ticket_sub(struct space *s, uint32_t index, uint64_t n); /* the last one wakes */
 
 /* ---- busy.c */
 static inline struct busy_rec *busy_rec(const struct group *g, uint32_t index)
@@ -156,6 +192,13 @@ static inline struct busy_rec *busy_rec(const struct group *g, uint32_t index)
 void busy_detach_locked(struct space *s, struct group *g, uint32_t index, jseq_t seq);
 /* Lets go of up to max records that the checkpoint has passed. */
 void busy_drain_locked(struct space *s, struct group *g, unsigned int max);
+/* The record begins to wait for 'left' blocks; 0: it ends. */
+void busy_add_locked(struct space *s, struct group *g, uint32_t index, uint64_t left);
+void busy_end_locked(struct space *s, struct group *g, uint32_t index);
+/* The caller dropped the last reference to frame f, which was BUSY; to the blocks, each BUSY. They
+ * are his to free, nobody else's (I-BUSY-3). Take the group lock. */
+void busy_frame_idle(struct space *s, uint64_t f);
+void busy_blocks_idle(struct space *s, uint64_t f, const uint64_t idle[LINE_WORDS]);
 const char *busy_reason_locked(const struct space *s, const struct group *g, uint64_t block);
 
 #endif

@@ -26,13 +26,17 @@ int slab_reserve(struct slab *s, uint32_t n)
 
 	if (spare >= n)
 		return 0;
-	HF_ASSERT(n <= step / 2);
 	if (s->used - 1 + (n - s->nfree) > s->cap)
-		return err_set(-ENOMEM, "more than %u blocks of one group are held at once",
+		return err_set(-ENOMEM, "more than %u extents of one group are held at once",
 			       s->cap);
-	if (mprotect(s->base + (uint64_t)s->ready * s->item, SLAB_GROW, PROT_READ | PROT_WRITE) < 0)
-		return err_set(-ENOMEM, "no memory for the list of held blocks");
-	s->ready += step;
+	/* Item 0 is never given out: the first step brings one less. */
+	for (; spare < n; spare += step, s->ready += step) {
+		if (mprotect(s->base + (uint64_t)s->ready * s->item, SLAB_GROW,
+			     PROT_READ | PROT_WRITE) < 0)
+			return err_set(-ENOMEM, "no memory for the list of held blocks");
+		if (s->ready == 0)
+			spare--;
+	}
 	return 0;
 }
 

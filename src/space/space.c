@@ -22,28 +22,34 @@ static void space_set_groups(struct space *s)
 	s->ngroups = (uint32_t)((s->geo->nframes - 1) >> s->group_shift) + 1;
 }
 
-/* The masks and the busy records of all groups lie in one range of addresses, of which memory is
- * used as they grow. */
+/* The masks, counts and busy records of all groups and the tickets lie in one range of addresses,
+ * of which memory is used as they grow. */
 static int space_map_slabs(struct space *s)
 {
-	uint32_t nmasks = (uint32_t)min_u64(1ull << s->group_shift, UINT32_MAX / 2);
-	uint32_t nrecs =
-	    (uint32_t)min_u64((1ull << s->group_shift) * HF_BLOCKS_PER_FRAME, SPACE_RECS_MAX);
+	uint32_t frames = 1u << s->group_shift;
+	uint32_t nmasks = 2 * frames + 2; /* one of each frame, one kept for each that has counts */
+	uint32_t nrecs = (uint32_t)min_u64((uint64_t)frames * HF_BLOCKS_PER_FRAME, SPACE_RECS_MAX);
 	uint64_t of_masks = slab_range(HF_LINE, nmasks),
-		 of_recs = slab_range(sizeof(struct busy_rec), nrecs);
+		 of_recs = slab_range(sizeof(struct busy_rec), nrecs),
+		 of_counts = slab_range(sizeof(struct pins), frames);
 	uint8_t *at;
 
-	s->slabs_bytes = (of_masks + of_recs) * s->ngroups;
+	s->slabs_bytes = (of_masks + of_recs + of_counts) * s->ngroups +
+			 slab_range(SPACE_TICKET_BYTES, SPACE_TICKETS_MAX);
 	at = mmap(NULL, s->slabs_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
 		  0);
 	if (at == MAP_FAILED)
 		return -ENOMEM;
 	s->slabs = at;
 	for (uint32_t i = 0; i < s->ngroups; i++) {
-		slab_init(&s->groups[i].masks, at, HF_LINE, nmasks);
-		slab_init(&s->groups[i].recs, at + of_masks, sizeof(struct busy_rec), nrecs);
-		at += of_masks + of_recs;
+		struct group *g = &s->groups[i];
+
+		slab_init(&g->masks, at, HF_LINE, nmasks);
+		slab_init(&g->recs, at + of_masks, sizeof(struct busy_rec), nrecs);
+		slab_init(&g->counts, at + of_masks + of_recs, sizeof(struct pins), frames);
+		at += of_masks + of_recs + of_counts;
 	}
+	slab_init(&s->tickets, at, SPACE_TICKET_BYTES, SPACE_TICKETS_MAX);
 	return 0;
 }
 
@@ -78,6 +84,7 @@ int space_open(struct pm *pm, const struct geo *geo, struct journal *j, struct s
 	s->id = atomic_fetch_add(&next_id, 1);
 	s->blocks = geo->nblocks - 1 - geo->first_data.v;
 	mtx_init(&s->low, RANK_BUSY, 0);
+	mtx_init(&s->tickets_lock, RANK_LEAF, 0);
 	space_set_reserve(s);
 	space_set_groups(s);
 

@@ -111,7 +111,6 @@ struct space_busy {
  * Takes one group lock at a time. */
 size_t space_busy_list(struct space *s, uint64_t *cursor, struct space_busy *out, size_t max);
 
-void space_frame_idle(struct space *s, frame_t f);	/* going: what space_unpin_frames does inside */
 /* For fsck's and dump's eyes: is b held, and why ("pending", "journal", "pinned")? NULL: not held. */
 const char *space_held_reason(struct space *s, mblk_t b);
 

@@ -698,79 +698,6 @@ static void test_scribbled_line(void)
 	vol_close(&v);
 }
 
-/* ---- pins */
-
-static void pin(struct vol *v, uint64_t frame)
-{
-	atomic_fetch_add(&space_frame(v->s, FRAME(frame))->word, 1);
-}
-
-static void unpin(struct vol *v, uint64_t frame)
-{
-	uint64_t now = atomic_fetch_sub(&space_frame(v->s, FRAME(frame))->word, 1) - 1;
-
-	if ((now & FRAME_PINS) == 0 && now & FRAME_BUSY)
-		space_frame_idle(v->s, FRAME(frame));
-}
-
-static void test_pinned_frame(void)
-{
-	struct vol v;
-	struct mext x, held = {MBLK(512 * 5), 512};
-	uint64_t whole;
-
-	vol_open(&v, 64 * MIB, NULL);
-	whole = vol_stat(&v).free_frames;
-	x = make_long(&v); /* frames 3..6 without the first and last 100 blocks */
-	pin(&v, 5);
-	pin(&v, 5);
-	vol_free(&v, x, SPACE_DATA);
-	CU_ASSERT_EQUAL(vol_stat(&v).busy_pinned, 512);
-	CU_ASSERT_EQUAL(vol_stat(&v).pending, 0);
-	CU_ASSERT_EQUAL(probe_count(&v, x), x.n - 512);
-	CU_ASSERT_EQUAL(probe_count(&v, held), 0);
-	CU_ASSERT_STRING_EQUAL(space_held_reason(v.s, held.first), "pinned");
-	check_sum(&v);
-	unpin(&v, 5);
-	CU_ASSERT_EQUAL(vol_stat(&v).busy_pinned, 512);
-	space_frame_idle(v.s, FRAME(5)); /* a new pin came before the call: it will call again */
-	CU_ASSERT_EQUAL(vol_stat(&v).busy_pinned, 512);
-	CU_ASSERT_EQUAL(probe_count(&v, held), 0);
-	unpin(&v, 5);
-	CU_ASSERT_EQUAL(vol_stat(&v).busy_pinned, 0);
-	CU_ASSERT_EQUAL(probe_count(&v, held), 512);
-	CU_ASSERT_EQUAL(vol_stat(&v).free_frames, whole - 2);
-	space_frame_idle(v.s, FRAME(5)); /* a second call finds nothing to do */
-	check_sum(&v);
-	vol_close(&v);
-}
-
-static void test_pinned_parts(void)
-{
-	struct vol v;
-	struct mext x;
-
-	vol_open(&v, 64 * MIB, NULL);
-	x = make_long(&v);
-	pin(&v, 3);
-	pin(&v, 6);
-	vol_free(&v, x, SPACE_DATA);
-	CU_ASSERT_EQUAL(vol_stat(&v).busy_pinned, 824);
-	CU_ASSERT_EQUAL(probe_count(&v, x), 1024);
-	CU_ASSERT_STRING_EQUAL(space_held_reason(v.s, x.first), "pinned");
-	/* A second extent of the same frame joins in. */
-	vol_free(&v, (struct mext){MBLK(512 * 3 + 10), 5}, SPACE_DATA);
-	CU_ASSERT_EQUAL(vol_stat(&v).busy_pinned, 829);
-	unpin(&v, 3);
-	CU_ASSERT_EQUAL(vol_stat(&v).busy_pinned, 412);
-	check_sum(&v);
-	unpin(&v, 6);
-	CU_ASSERT_EQUAL(vol_stat(&v).busy_pinned, 0);
-	CU_ASSERT_EQUAL(probe_count(&v, x), x.n);
-	check_sum(&v);
-	vol_close(&v);
-}
-
 static const struct hf_case cases[] = {
     {"alloc_commit", test_alloc_commit},
     {"alloc_abort", test_alloc_abort},
@@ -796,8 +723,6 @@ static const struct hf_case cases[] = {
     {"reopen", test_reopen},
     {"fixed_blocks_marked_free", test_fixed_blocks_marked_free},
     {"scribbled_line", test_scribbled_line},
-    {"pinned_frame", test_pinned_frame},
-    {"pinned_parts", test_pinned_parts},
 };
 
 int main(void)
