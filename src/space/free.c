@@ -8,9 +8,8 @@ static uint64_t piece_blocks(const struct group *g, uint64_t first, uint64_t end
 	return min_u64(end, group_end_block(g)) - first;
 }
 
-/* A part of a frame that is pinned as a whole goes only with a split, which needs counts. Two
- * owners of one frame, which only a damaged map has, are seen here too. */
-static bool part_splits(const struct space *s, uint64_t first, uint64_t n)
+/* A part of a frame that is pinned as a whole goes with a split, which needs counts. */
+static bool part_counts(const struct space *s, uint64_t first, uint64_t n)
 {
 	const struct frame *fr = &s->frames[first / HF_BLOCKS_PER_FRAME];
 	uint64_t word;
@@ -21,28 +20,21 @@ static bool part_splits(const struct space *s, uint64_t first, uint64_t n)
 	return !(word & FRAME_PINS) || word & FRAME_SPLIT;
 }
 
-/* Every block is allocated, not held, and not part of a pinned huge leaf. */
-static bool piece_owned_locked(const struct space *s, const struct group *g, uint64_t first,
-			       uint64_t n)
-{
-	struct frames_cut c = frames_cut(first, n);
-
-	return frames_owned_locked(s, g, first, n) && part_splits(s, c.head, c.head_n) &&
-	       part_splits(s, c.tail, c.tail_n);
-}
-
 /* Holds one piece and writes its record. */
 static int piece_hold(struct space *s, struct group *g, const struct busy_rec *what,
 		      uint32_t *index)
 {
+	struct frames_cut c = frames_cut(what->first, what->n);
 	int err;
 
+	if (!part_counts(s, c.head, c.head_n) || !part_counts(s, c.tail, c.tail_n))
+		return -EAGAIN;
 	mtx_lock(&g->lock);
 	busy_drain_locked(s, g, 8); /* who only frees must not let the list grow without end */
 	err = slab_reserve(&g->recs, 1);
 	if (!err)
 		err = frames_reserve_locked(g);
-	if (!err && !piece_owned_locked(s, g, what->first, what->n))
+	if (!err && !frames_owned_locked(s, g, what->first, what->n))
 		err = err_set(-EUCLEAN,
 			      "blocks %llu..%llu are to be freed, but not all of them are "
 			      "allocated: run fsck.holdfast",
