@@ -1,4 +1,5 @@
 #include "file/batch.h"
+#include "pin/view.h"
 
 /* Bytes of the record that mapping may take beside the entries: new nodes and the root, and the
  * inode's words. */
@@ -155,12 +156,25 @@ int batch_outgrow_inline(struct batch *b)
 	return BATCH_OK;
 }
 
+/* A view that showed a hole there shows it no more (rule T4). */
+static int batch_revoke(struct batch *b)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < b->nruns && !err; i++)
+		err = view_revoke(b->in, b->runs[i].at.v << HF_BLOCK_SHIFT,
+				  (b->runs[i].at.v + b->runs[i].n) << HF_BLOCK_SHIFT);
+	return err;
+}
+
 /* Layout exclusive. */
 static int batch_map(struct batch *b, uint64_t size)
 {
 	struct inode_edit e;
-	int err = 0;
+	int err = batch_revoke(b);
 
+	if (err)
+		return err;
 	inode_edit_begin(&e, b->in, b->t);
 	if (b->outgrow_inline) {
 		e.img.flags = le16_of((uint16_t)(le16_get(e.img.flags) & ~FMT_FLAG_INLINE));

@@ -64,6 +64,15 @@ int enter_file(struct hf_file *file)
 	return err ? err : enter_fork(file->fork_token);
 }
 
+int enter_view(struct hf_view *view)
+{
+	int err;
+
+	err_clear();
+	err = enter_magic(view, VIEW_MAGIC, "view");
+	return err ? err : enter_fork(view->fork_token);
+}
+
 int enter_inode_change(struct hf_file *file)
 {
 	int err = enter_file(file);

@@ -23,4 +23,15 @@ int resize_collapse(struct inode *in, uint64_t off, uint64_t len, struct resize_
 int resize_outgrow_inline(struct inode *in);
 int resize_insert(struct inode *in, uint64_t off, uint64_t len);
 
+/* ---- holes in huge leaves that views kept mapped (view_hole_queue). Content exclusive, the gate
+ * passed. The blocks of the slot that 'mask' marks are freed as far as they are all zeros and not
+ * pinned; the rest is forgotten. -EBUSY: a view maps the slot, nothing was done. -ENOSPC: not even a
+ * node for the split; what is not freed stays marked. */
+int resize_free_holes(struct inode *in, fblk_t slot_first, const uint64_t mask[8]);
+
+/* ---- huge.c. Content exclusive, the gate passed. Makes the slot that begins at slot_first one huge
+ * leaf: holes and what lies beyond the end of file become zeros. 0 also if it was one. -EBUSY: blocks
+ * of it are pinned; -ENOSPC: there is no free frame; nothing was done. */
+int resize_collapse_slot(struct inode *in, fblk_t slot_first);
+
 #endif

@@ -1,6 +1,8 @@
 /* Attributes, written: one transaction for all of a struct hf_setattr. */
 #include "file/volume.h"
 #include "file/resize.h"
+#include "pin/pin.h"
+#include "pin/view.h"
 
 #define SETATTR_KNOWN                                                                              \
 	((unsigned)(HF_SET_MODE | HF_SET_UID | HF_SET_GID | HF_SET_SIZE | HF_SET_ATIME |           \
@@ -122,6 +124,17 @@ static int fsync_times(struct inode *in)
 	return err;
 }
 
+/* What was stored without the library's knowledge: through views and through pins for writing. */
+static int fsync_data(struct inode *in)
+{
+	bool any = false;
+	int err = pin_flush(in->fs, in, &any);
+
+	if (!err)
+		err = view_flush(in->fs, in, &any);
+	return !err && any ? data_fence(in) : err;
+}
+
 HF_API int hf_fsync(hf_file *file)
 {
 	uint32_t ticket;
@@ -132,8 +145,10 @@ HF_API int hf_fsync(hf_file *file)
 	if (file->vol->fs.read_only)
 		return 0;
 	err = enter_inode_change(file);
+	if (!err)
+		err = fsync_data(file->in);
 	if (err)
-		return err;
+		return (int)enter_leave(err, "fsync");
 	ticket = gate_enter(&file->vol->gate);
 	err = fsync_times(file->in);
 	gate_leave(&file->vol->gate, ticket);

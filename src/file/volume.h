@@ -14,6 +14,7 @@
 
 #define VOLUME_MAGIC 0x31656d756c6f7668ull
 #define FILE_MAGIC   0x3130656c69666668ull
+#define VIEW_MAGIC   0x3130776569766668ull
 #define DIR_MAGIC    0x3130307269646668ull
 
 /* The largest size of a file, and so many blocks has its map at most. */
@@ -41,6 +42,15 @@ struct hf_file {
 	bool atime_old; /* more than a day old at open: the first read touches it */
 };
 
+struct hf_view {
+	struct pool_item item;
+	uint64_t fork_token;
+	struct hf_volume *vol;
+	struct inode *in;
+	struct view *v;
+	uint64_t len; /* bytes, as asked for */
+};
+
 /* ---- enter.c: each public function begins with one of these. 0, -EINVAL (NULL or not such a
  * handle), -EBADF (closed, or not opened for that), -ESTALE (a child after fork), -EROFS,
  * -ESHUTDOWN. */
@@ -49,6 +59,7 @@ int enter_volume_change(struct hf_volume *vol);
 int enter_file(struct hf_file *file);
 int enter_file_change(struct hf_file *file);  /* open for writing */
 int enter_inode_change(struct hf_file *file); /* attributes: however it was opened */
+int enter_view(struct hf_view *view);
 /* Gives a failure a sentence if no layer below did, and passes ret on: what every public function
  * returns. Without enter_clear() at the beginning the sentence may be an older one. */
 int64_t enter_leave(int64_t ret, const char *what);

@@ -13,6 +13,7 @@
 #include "file/batch.h"
 #include "file/iov.h"
 #include "media/guard.h"
+#include "pin/view.h"
 
 /* Up to so many bytes are copied with the layout lock held: see batch.h. */
 #define WRITE_PREPARE 65536u
@@ -181,6 +182,12 @@ static int write_hole(struct write *w, uint64_t bytes)
 	return ret ? ret : write_fill(w, &run);
 }
 
+/* What a view kept as zeros to be punched is written: it is a hole no more (rule T3). */
+static void write_lives(struct inode *in, uint64_t off, uint64_t len)
+{
+	view_hole_forget(in, data_block(off), data_block_up(off + len).v - data_block(off).v);
+}
+
 /* One run of the map, or of the batch (inline content that was just taken to a block). BATCH_FULL:
  * nothing done. */
 static int write_step(struct write *w)
@@ -200,6 +207,7 @@ static int write_step(struct write *w)
 	}
 	if (run.hole)
 		return write_hole(w, run.bytes);
+	write_lives(w->in, w->pos, run.bytes);
 	err = src_store(w->in->fs->pm, run.at, &w->src, run.bytes);
 	if (err)
 		return err;
@@ -318,6 +326,7 @@ static bool write_in_place(struct inode *in, const struct iovec *iov, uint64_t o
 	if (err || mblk_is_null(x.blk) || (x.n << HF_BLOCK_SHIFT) - off % HF_BLOCK_SIZE < len)
 		return false;
 	at = moff_add(mblk_to_moff(x.blk), off % HF_BLOCK_SIZE);
+	write_lives(in, off, len);
 	err = pm_guarded_write_nt(in->fs->pm, at, iov->iov_base, len);
 	if (!err)
 		err = data_fence(in);

@@ -23,6 +23,8 @@ struct map_extent {
 int map_lookup(struct inode *in, enum fmt_fork fork, fblk_t fblk, uint64_t max, struct map_extent *out);
 /* The same, seeing what e's transaction has changed. */
 int map_lookup_edit(struct inode_edit *e, enum fmt_fork fork, fblk_t fblk, uint64_t max, struct map_extent *out);
+/* Is there a huge leaf at fblk, the first block of a slot? Sets no sentence, takes nothing: for the fault handler. Layout, shared. */
+bool map_peek_huge(const struct inode *in, fblk_t fblk, mblk_t *blk);
 /* First block at or after fblk (and below end) that is mapped (want_data) or a hole; *out == end if none. */
 int map_seek(struct inode *in, enum fmt_fork fork, fblk_t fblk, fblk_t end, bool want_data, fblk_t *out);
 

@@ -139,6 +139,16 @@ int map_lookup(struct inode *in, enum fmt_fork fork, fblk_t fblk, uint64_t max,
 	return err ? err : tree_lookup(&m, fblk.v, max, out);
 }
 
+bool map_peek_huge(const struct inode *in, fblk_t fblk, mblk_t *blk)
+{
+	struct map_extent x;
+
+	if (!lookup_in_node(in, FMT_FORK_DATA, fblk.v, 1, &x) || !x.huge)
+		return false;
+	*blk = x.blk;
+	return true;
+}
+
 int map_lookup_edit(struct inode_edit *e, enum fmt_fork fork, fblk_t fblk, uint64_t max,
 		    struct map_extent *out)
 {

@@ -15,5 +15,7 @@ const struct pm_ops *arch_ops_nth(unsigned int n);
 /* Called by the signal handler: if the interrupted code is one of the copy routines, makes it
  * return {faulted, addr} when the handler returns. */
 bool arch_fixup(void *ucontext, uint64_t addr);
+/* In the signal handler of a fault: was it a store? True as well when that cannot be told. */
+bool arch_fault_stores(const void *ucontext);
 
 #endif

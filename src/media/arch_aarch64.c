@@ -72,6 +72,32 @@ bool arch_fixup(void *ucontext, uint64_t addr)
 	return true;
 }
 
+/* The syndrome register, where the kernel put it among the records behind the registers. */
+#define AARCH64_ESR_MAGIC 0x45535201u
+#define AARCH64_ESR_WNR	  (1u << 6)
+
+bool arch_fault_stores(const void *ucontext)
+{
+	const ucontext_t *uc = ucontext;
+	const uint8_t *at = (const uint8_t *)uc->uc_mcontext.__reserved;
+	size_t left = sizeof(uc->uc_mcontext.__reserved);
+	uint32_t head[2]; /* magic, size */
+	uint64_t esr;
+
+	while (left >= sizeof(head) + sizeof(esr)) {
+		memcpy(head, at, sizeof(head));
+		if (head[0] == AARCH64_ESR_MAGIC) {
+			memcpy(&esr, at + sizeof(head), sizeof(esr));
+			return (esr & AARCH64_ESR_WNR) != 0;
+		}
+		if (head[0] == 0 || head[1] < sizeof(head) || head[1] > left)
+			break;
+		at += head[1];
+		left -= head[1];
+	}
+	return true;
+}
+
 /* ---- flushes: clean by address to the point of persistence where the CPU has one (dc cvap), else
  * to the point of coherency. The cache line of the smallest cache decides the step. dc cvap is
  * written as its encoding, so that a compiler for plain ARMv8 takes it. */

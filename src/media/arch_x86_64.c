@@ -209,6 +209,13 @@ bool arch_fixup(void *ucontext, uint64_t addr)
 	return true;
 }
 
+bool arch_fault_stores(const void *ucontext)
+{
+	const ucontext_t *uc = ucontext;
+
+	return (uc->uc_mcontext.gregs[REG_ERR] & 2) != 0; /* W of the page fault's error code */
+}
+
 /* ---- flushes. clwb and clflushopt are weakly ordered (the fence covers them), clflush is not. */
 
 #define FLUSH_LOOP(insn)                                                                           \
