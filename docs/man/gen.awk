@@ -9,6 +9,23 @@ function flush_page() {
 	}
 	synopsis = body = ""
 }
+# Tabs of 8 columns, so that comments stay aligned.
+function expand(s,    out, at) {
+	out = ""
+	while (at = index(s, "\t")) {
+		out = out substr(s, 1, at - 1)
+		s = substr(s, at + 1)
+		do
+			out = out " "
+		while (length(out) % 8)
+	}
+	return out s
+}
+# An empty line of a comment is a new paragraph, indented as the text around it.
+function paragraphs(s, macro) {
+	gsub(/ *\001 */, "\n" macro "\n", s)
+	return s
+}
 function esc(s) {
 	gsub(/\\/, "\\e", s)
 	gsub(/-/, "\\-", s)
@@ -29,6 +46,22 @@ function esc(s) {
 !file { next }
 /^#ifdef __cplusplus/ { exit }
 /^#define|^struct iovec;/ { next }
+/^typedef .*;/ {
+	line = $0
+	comment = ""
+	if (match(line, /\/\*.*\*\//)) {
+		comment = substr(line, RSTART + 2, RLENGTH - 4)
+		line = substr(line, 1, RSTART - 1)
+	}
+	sub(/[ \t]+$/, "", line)
+	synopsis = synopsis esc(line) "\n"
+	if (doc)
+		body = body ".PP\n" paragraphs(esc(doc), ".PP") "\n"
+	if (comment)
+		body = body ".PP\n" esc(line) "  /*" esc(comment) "*/\n"
+	doc = ""
+	next
+}
 /^HF_API/ { proto = 1 }
 proto {
 	line = $0
@@ -47,7 +80,7 @@ proto {
 	if (line ~ /;$/) {
 		if (match(text, /hf_[a-z0-9_]+\(/)) {
 			fn = substr(text, RSTART, RLENGTH - 1)
-			body = body ".TP\n.B " esc(fn) "()\n" (doc notes == "" ? "See the function above." : esc(doc notes)) "\n"
+			body = body ".TP\n.B " esc(fn) "()\n" (doc notes == "" ? "See above." : paragraphs(esc(doc notes), ".IP")) "\n"
 		}
 		text = notes = doc = ""
 		proto = 0
@@ -62,17 +95,15 @@ in_comment {
 		sub(/ ?\*\/.*$/, "", line)
 		in_comment = 0
 	}
-	doc = doc (doc == "" ? "" : " ") line
+	doc = doc (doc == "" ? "" : " ") (line == "" ? "\001" : line)
 	next
 }
-/^(struct|enum) .*\{$/ { in_struct = 1; block = "" }
+/^(struct|enum) .*\{/ { in_struct = 1; block = "" }
 in_struct {
-	line = $0
-	gsub(/\t/, "    ", line)
-	block = block esc(line) "\n"
-	if (/^};/) {
+	block = block esc(expand($0)) "\n"
+	if (/};/) {
 		in_struct = 0
-		body = body ".PP\n" (doc == "" ? "" : esc(doc) "\n") ".nf\n" block ".fi\n"
+		body = body ".PP\n" (doc == "" ? "" : paragraphs(esc(doc), ".PP") "\n.PP\n") ".nf\n" block ".fi\n"
 		doc = ""
 	}
 	next
