@@ -60,10 +60,14 @@ static int cut_leaf(struct cut *c, const struct map_slot *s, struct cut_pair *ou
 {
 	uint64_t stay[FMT_NODE_ENTRIES] = {0}, drop[FMT_NODE_ENTRIES] = {0};
 	uint64_t first = fmt_entry_blk(s->entry).v;
+	int err;
 
 	*out = (struct cut_pair){.drop = s->entry};
 	if (c->lo <= s->base && map_slot_end(s) <= c->hi)
 		return 0;
+	err = space_split(c->m->fs->space, c->m->t, mblk_to_frame(MBLK(first)));
+	if (err)
+		return err;
 	for (unsigned i = 0; i < FMT_NODE_ENTRIES; i++) {
 		uint64_t pos = s->base + i,
 			 e = map_entry(c->m, 0, pos, FMT_ENT_BLOCK, first + i, 0);

@@ -144,11 +144,17 @@ static int shift_leaf(struct shift *s, const struct map_slot *e)
 {
 	uint64_t blk = fmt_entry_blk(e->entry).v, n = fmt_level_blocks(e->level), pos;
 	uint64_t up = s->to - s->from; /* modulo 2^64 */
+	int err;
 
 	if (e->level == 1 && e->base >= s->from && up % HF_BLOCKS_PER_FRAME == 0) {
 		pos = e->base + up;
 		shift_put(s, &s->stay, 1, pos, map_entry(s->m, 1, pos, FMT_ENT_HUGE, blk, 0));
 		return 0;
+	}
+	if (e->level == 1 && s->for_good) {
+		err = space_split(s->m->fs->space, s->m->t, mblk_to_frame(MBLK(blk)));
+		if (err)
+			return err;
 	}
 	for (uint64_t i = 0; i < n; i++) {
 		struct shift_tree *t = &s->stay;

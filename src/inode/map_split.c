@@ -1,4 +1,5 @@
-/* A huge leaf becomes a node of 512 entries that name the same blocks. No data moves. */
+/* A huge leaf becomes a node of 512 entries that name the same blocks. No data moves, so pins do not
+ * matter: space_split() makes those on the frame count for each of its blocks. */
 #include "inode/map_tree.h"
 
 int map_split_leaf(struct map_tree *m, const struct map_slot *s, uint64_t lo, uint64_t hi,
@@ -10,6 +11,9 @@ int map_split_leaf(struct map_tree *m, const struct map_slot *s, uint64_t lo, ui
 	int err;
 
 	err = map_node_alloc(m, SPACE_RESERVE, MBLK_NULL, &node);
+	/* Last of what can fail: without a node the leaf may stay whole in this transaction. */
+	if (!err)
+		err = space_split(m->fs->space, m->t, mblk_to_frame(MBLK(first)));
 	if (err)
 		return err;
 	for (unsigned i = 0; i < FMT_NODE_ENTRIES; i++) {
