@@ -31,7 +31,19 @@ int name_tmpfile(struct fs *fs, const struct name_new *n, struct inode **out);
 int name_lookup(struct inode *dir, const char *name, struct inode **out);	/* -ENOENT. "." and ".." too */
 /* -EPERM for directories; -EEXIST, -EMLINK, -ENOSPC. A file without a name gets one while somebody has it open, else -ENOENT. */
 int name_link(struct inode *in, struct inode *dir, const char *name);
-int name_unlink(struct inode *dir, const char *name);	/* -ENOENT, -EISDIR; -ENOSPC when it needs an orphan slot */
+/* What unlink and rename do about pins in a file that loses its last name. NULL: nothing, and its blocks go at once. */
+struct name_how {
+	bool fail_if_pinned;		/* -EBUSY, nothing changed, if any of its blocks is pinned */
+	bool fail_if_last;		/* -EDEADLK, nothing changed: the caller owns a pin in it */
+	bool only_expected;		/* NAME_MOVED, nothing changed, if it is not the inode 'expected' (NULL: no such name) */
+	struct inode *expected;
+	uint32_t ticket;		/* of the transactions that free its blocks; 0: none */
+	struct inode *left;		/* out: a file that has pins, lost its last name and is open nowhere is not freed; it is
+					 * handed back, with a reference, for inode_reap() */
+};
+enum { NAME_MOVED = 2 };
+/* -ENOENT, -EISDIR; -ENOSPC when it needs an orphan slot. */
+int name_unlink(struct inode *dir, const char *name, struct name_how *how);
 int name_rmdir(struct inode *dir, const char *name);	/* -ENOENT -ENOTDIR -ENOTEMPTY (also "..") -EINVAL (".") -EBUSY (root) */
 enum name_rename_flags {	/* the values of RENAME_* and HF_RENAME_* */
 	NAME_NOREPLACE = 1,
@@ -39,7 +51,8 @@ enum name_rename_flags {	/* the values of RENAME_* and HF_RENAME_* */
 };
 /* As renameat2(2) and POSIX say. -ENOENT, -EEXIST (NOREPLACE), -EISDIR, -ENOTDIR, -ENOTEMPTY, -EMLINK, -ENOSPC; -EINVAL: flags,
  * or a directory would come to lie below itself; -EBUSY: "." or "..". Two names of one inode: 0, nothing done. */
-int name_rename(struct inode *olddir, const char *oldname, struct inode *newdir, const char *newname, unsigned flags);
+int name_rename(struct inode *olddir, const char *oldname, struct inode *newdir, const char *newname, unsigned flags,
+		struct name_how *how);
 int name_readlink(struct inode *in, char *buf, size_t size, size_t *len);	/* not NUL-terminated; -EINVAL: no symlink */
 
 enum name_walk_flags {

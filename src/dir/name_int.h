@@ -73,6 +73,7 @@ void name_layouts_add(struct name_layouts *l, struct inode *in);
 /* ---- an inode that loses a name, perhaps its last (name_remove.c) */
 struct name_victim {
 	struct inode *in;
+	struct name_how *how;	/* NULL: none */
 	bool last;		/* no name is left */
 	bool reap_now;		/* and it goes in the same transaction */
 	bool no_reap;		/* that was tried and did not fit */
@@ -81,13 +82,20 @@ struct name_victim {
 	bool has_slot;		/* an orphan slot is reserved */
 	uint32_t slot;
 };
+/* NAME_MOVED: it is not the one that the caller of the operation expects. v->in may be NULL. */
+int name_victim_expected(const struct name_victim *v);
+/* The ticket of a transaction that may free it. */
+static inline uint32_t name_victim_ticket(const struct name_victim *v)
+{
+	return v->how ? v->how->ticket : 0;
+}
 /* Decides how it goes. Its layout is held. */
 int name_victim_plan(struct name_victim *v);
 /* Adds it to t: one link less (a directory: none left), its ctime, and its end if it is the last. */
 int name_victim_drop(struct name_victim *v, struct txn *t, int64_t now);
 /* After the commit or the abort, layouts still held or not: lets go of its content. */
 void name_victim_unlock(struct name_victim *v);
-/* Without locks. err: how the operation ended. Frees what is left of it. */
+/* Without locks. err: how the operation ended. Frees what is left of it, or hands it back. */
 void name_victim_end(struct name_victim *v, int err);
 
 #endif

@@ -5,13 +5,21 @@
  * the same record on), and it is freed later: after the operation's locks are let go, at the last close, or by recovery. */
 #include "dir/name_int.h"
 
+#include "inode/map.h"
+
 #include <dirent.h>
+
+/* Who has the pins' leases to tell has to look at the map once more before it goes. */
+static bool name_victim_is_handed_back(const struct name_victim *v)
+{
+	return v->how && atomic_load(&v->in->pins) != 0;
+}
 
 /* Its content lock keeps everybody out of the blocks that are freed. It is tried for only: whoever has it may hold it for as
  * long as a large write takes, and the directory's lock is held here. */
 static bool name_victim_may_reap(struct name_victim *v)
 {
-	if (v->no_reap || atomic_load(&v->in->opens) != 0 || !inode_reap_fits(v->in))
+	if (v->no_reap || atomic_load(&v->in->opens) != 0 || name_victim_is_handed_back(v) || !inode_reap_fits(v->in))
 		return false;
 	if (!v->own_content && !v->content)
 		v->content = rwl_trywrlock(&v->in->content);
@@ -28,6 +36,28 @@ static int name_victim_check(const struct name_victim *v)
 	return 0;
 }
 
+int name_victim_expected(const struct name_victim *v)
+{
+	return v->how && v->how->only_expected && v->in != v->how->expected ? NAME_MOVED : 0;
+}
+
+/* May it lose its last name? Its layout keeps new pins out. */
+static int name_victim_check_pins(const struct name_victim *v)
+{
+	int ret = 0;
+
+	if (!v->how || !v->last || name_is_dir(v->in))
+		return 0;
+	if (v->how->fail_if_last)
+		return err_set(-EDEADLK, "this thread owns a pin in inode %llu, and would wait for itself",
+			       (unsigned long long)v->in->ino.v);
+	if (v->how->fail_if_pinned)
+		ret = map_pinned(v->in, FBLK(0), UINT64_MAX);
+	if (ret > 0)
+		ret = err_set(-EBUSY, "inode %llu: blocks of it are pinned", (unsigned long long)v->in->ino.v);
+	return ret;
+}
+
 /* Locking: reserving an orphan slot may grow their table, whose locks come after the layouts. */
 int name_victim_plan(struct name_victim *v)
 {
@@ -36,6 +66,9 @@ int name_victim_plan(struct name_victim *v)
 	if (err)
 		return err;
 	v->last = name_is_dir(v->in) || name_nlink(v->in) == 1;
+	err = name_victim_check_pins(v);
+	if (err)
+		return err;
 	v->reap_now = v->last && name_victim_may_reap(v);
 	if (!v->last || v->reap_now || v->has_slot || le32_get(inode_media(v->in)->orphan) != 0)
 		return 0;
@@ -81,8 +114,14 @@ void name_victim_end(struct name_victim *v, int err)
 	if (v->has_slot)
 		orphan_unreserve(v->in->fs, v->slot);
 	v->has_slot = false;
-	if (!err && v->last && !v->reap_now && atomic_load(&v->in->opens) == 0)
-		inode_reap(v->in, 0);
+	if (err || !v->last || v->reap_now || atomic_load(&v->in->opens) != 0)
+		return;
+	if (name_victim_is_handed_back(v)) {
+		inode_ref(v->in);
+		v->how->left = v->in;
+	} else {
+		inode_reap(v->in, name_victim_ticket(v));
+	}
 }
 
 /* ---- unlink and rmdir */
@@ -97,6 +136,7 @@ static int name_remove_commit(struct inode *dir, const struct dir_pos *pos, stru
 
 	if (!t)
 		return -ENOMEM;
+	txn_set_ticket(t, name_victim_ticket(v));
 	inode_edit_begin(&de, dir, t);
 	err = dir_remove_at(&de, pos);
 	if (!err) {
@@ -138,10 +178,10 @@ static int name_remove_locked(struct inode *dir, const struct dir_pos *pos, stru
 }
 
 /* Locking: dir's content, then layouts. The file's content is tried for, so that unlink needs no lookup before its locks. */
-int name_unlink(struct inode *dir, const char *name)
+int name_unlink(struct inode *dir, const char *name, struct name_how *how)
 {
 	struct name_layouts l = {.in = {dir}, .n = 1};
-	struct name_victim v = {.in = NULL};
+	struct name_victim v = {.in = NULL, .how = how};
 	struct dir_pos pos;
 	unsigned len = 0;
 	int err = name_check_change(dir, name, &len);
@@ -161,6 +201,8 @@ int name_unlink(struct inode *dir, const char *name)
 		err = err_set(-EISDIR, "'%s' is a directory", name);
 	if (!err)
 		err = name_get(dir, dir_pos_ino(&pos), dir_pos_type(&pos), &v.in);
+	if (!err)
+		err = name_victim_expected(&v);
 	if (!err)
 		err = name_remove_locked(dir, &pos, &v, &l);
 	name_layouts_drop(&l);

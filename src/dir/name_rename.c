@@ -16,6 +16,7 @@ struct rename {
 	const char *oldname, *newname;
 	unsigned oldlen, newlen;
 	bool noreplace, exchange;
+	struct name_how *how;
 	/* what the next round begins with; they are references */
 	struct inode *moved;		/* a directory that changes parent: the rename lock is taken */
 	struct inode *moved_back;	/* and in an exchange another one, the other way */
@@ -260,6 +261,7 @@ static int rename_commit(struct rename_round *q)
 
 	if (!t)
 		return -ENOMEM;
+	txn_set_ticket(t, name_victim_ticket(&q->v));
 	err = rename_gather(q, t);
 	if (!err)
 		return txn_commit(t, NULL);
@@ -275,7 +277,6 @@ static int rename_plan_and_commit(struct rename_round *q)
 	name_layouts_add(&q->l, q->src);
 	name_layouts_add(&q->l, q->dst);
 	if (victim) {
-		q->v.in = q->dst;
 		q->v.own_content = name_is_dir(q->dst);
 		if (name_is_dir(q->dst) && le64_get(inode_media(q->dst)->size) != 0)
 			return err_set(-ENOTEMPTY, "'%s' is not empty", q->r->newname);
@@ -325,6 +326,13 @@ static int rename_locked(struct rename_round *q)
 		err = rename_check(q);
 	if (err || q->src == q->dst)
 		return err;	/* two names of one inode: nothing to do */
+	if (!q->r->exchange) {
+		q->v.in = q->dst;
+		q->v.how = q->r->how;
+		err = name_victim_expected(&q->v);
+		if (err)
+			return err;
+	}
 	if (rename_again(q))
 		return NAME_AGAIN;
 	return rename_plan_and_commit(q);
@@ -379,11 +387,12 @@ static int rename_check_args(struct rename *r, unsigned flags)
 	return 0;
 }
 
-int name_rename(struct inode *olddir, const char *oldname, struct inode *newdir, const char *newname, unsigned flags)
+int name_rename(struct inode *olddir, const char *oldname, struct inode *newdir, const char *newname, unsigned flags,
+		struct name_how *how)
 {
 	struct rename r = {
 		.olddir = olddir, .newdir = newdir, .oldname = oldname, .newname = newname,
-		.noreplace = (flags & NAME_NOREPLACE) != 0, .exchange = (flags & NAME_EXCHANGE) != 0,
+		.noreplace = (flags & NAME_NOREPLACE) != 0, .exchange = (flags & NAME_EXCHANGE) != 0, .how = how,
 	};
 	int err = rename_check_args(&r, flags);
 

@@ -178,7 +178,7 @@ static void each_byte(unsigned names)
 		char name[256];
 
 		name_of(i, name);
-		ivol_must(name_unlink(dir, name), "unlink");
+		ivol_must(name_unlink(dir, name, NULL), "unlink");
 	}
 	learn(dir, &t, names + 10);
 	rwl_wrlock(&dir->content);
@@ -449,10 +449,10 @@ static void test_wrong_targets(void)
 		struct inode *in;
 
 		DV_EXPECT(name_lookup(dir, names[i], &in), -EUCLEAN);
-		DV_EXPECT(name_unlink(dir, names[i]), i == 2 ? -EISDIR : -EUCLEAN);
+		DV_EXPECT(name_unlink(dir, names[i], NULL), i == 2 ? -EISDIR : -EUCLEAN);
 		DV_EXPECT(name_rmdir(dir, names[i]), -EUCLEAN);
-		DV_EXPECT(name_rename(dir, names[i], d.root, "x", 0), -EUCLEAN);
-		DV_EXPECT(name_rename(dir, "sub", dir, names[i], 0), -EUCLEAN);
+		DV_EXPECT(name_rename(dir, names[i], d.root, "x", 0, NULL), -EUCLEAN);
+		DV_EXPECT(name_rename(dir, "sub", dir, names[i], 0, NULL), -EUCLEAN);
 	}
 	inode_put(sub);
 	inode_put(dir);
@@ -472,11 +472,11 @@ static void test_parent_ring(void)
 	c = dv_must_make(d.root, "c", S_IFDIR | 0755);
 	m = pm_at_mut(d.fs->pm, a->off);
 	m->rdev = le64_of(b->ino.v);
-	DV_EXPECT(name_rename(d.root, "c", b, "c", 0), -EUCLEAN);
+	DV_EXPECT(name_rename(d.root, "c", b, "c", 0, NULL), -EUCLEAN);
 	m->rdev = le64_of(60);
-	DV_EXPECT(name_rename(d.root, "c", b, "c", 0), -EUCLEAN);
+	DV_EXPECT(name_rename(d.root, "c", b, "c", 0, NULL), -EUCLEAN);
 	m->rdev = le64_of(FMT_INO_ROOT);
-	DV_EXPECT(name_rename(d.root, "c", b, "c", 0), 0);
+	DV_EXPECT(name_rename(d.root, "c", b, "c", 0, NULL), 0);
 	DVOL_ASSERT_SOUND(d.fs);
 	inode_put(a);
 	inode_put(b);

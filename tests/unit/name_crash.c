@@ -161,7 +161,7 @@ static int op_rename(struct fs *fs, const struct op *op, struct inode *newdir, c
 
 	if (err)
 		return err;
-	err = name_rename(olddir, oldname, newdir, newname, op->flags);
+	err = name_rename(olddir, oldname, newdir, newname, op->flags, NULL);
 	inode_put(olddir);
 	return err;
 }
@@ -187,7 +187,7 @@ static int op_run(struct fs *fs, const struct op *op)
 		err = op_new(dir, last, S_IFLNK | 0777, op->flags ? 900 : 20);
 		break;
 	case 5:
-		err = name_unlink(dir, last);
+		err = name_unlink(dir, last, NULL);
 		break;
 	case 6:
 		err = name_rmdir(dir, last);
@@ -411,23 +411,23 @@ static void test_fences(void)
 	was = s->fences;
 	DV_EXPECT(dv_make(a, "f", S_IFREG | 0644, NULL), 0);
 	expect_fences(s, &was, 1, "create");
-	DV_EXPECT(name_rename(a, "f", a, "g", 0), 0);
+	DV_EXPECT(name_rename(a, "f", a, "g", 0, NULL), 0);
 	expect_fences(s, &was, 1, "rename");
-	DV_EXPECT(name_rename(a, "g", b, "g", 0), 0);
+	DV_EXPECT(name_rename(a, "g", b, "g", 0, NULL), 0);
 	expect_fences(s, &was, 1, "rename across");
-	DV_EXPECT(name_rename(b, "g", b, "second", 0), 0);
+	DV_EXPECT(name_rename(b, "g", b, "second", 0, NULL), 0);
 	expect_fences(s, &was, 1, "rename over");
-	DV_EXPECT(name_rename(b, "second", a, "first", NAME_EXCHANGE), 0);
+	DV_EXPECT(name_rename(b, "second", a, "first", NAME_EXCHANGE, NULL), 0);
 	expect_fences(s, &was, 1, "exchange");
 	DV_EXPECT(name_link(in, a, "l"), 0);
 	expect_fences(s, &was, 1, "link");
-	DV_EXPECT(name_unlink(a, "l"), 0);
+	DV_EXPECT(name_unlink(a, "l", NULL), 0);
 	expect_fences(s, &was, 1, "unlink");
-	DV_EXPECT(name_unlink(a, "first"), 0);
+	DV_EXPECT(name_unlink(a, "first", NULL), 0);
 	expect_fences(s, &was, 1, "unlink of the last name");
 	DV_EXPECT(dv_make(a, "d", S_IFDIR | 0755, NULL), 0);
 	expect_fences(s, &was, 1, "mkdir");
-	DV_EXPECT(name_rename(a, "d", b, "d", 0), 0);
+	DV_EXPECT(name_rename(a, "d", b, "d", 0, NULL), 0);
 	expect_fences(s, &was, 1, "rename of a directory");
 	DV_EXPECT(name_rmdir(b, "d"), 0);
 	expect_fences(s, &was, 1, "rmdir");
@@ -435,7 +435,7 @@ static void test_fences(void)
 	expect_fences(s, &was, 1, "symlink");
 	DV_EXPECT(op_new(a, "t", S_IFLNK | 0777, 900), 0);
 	expect_fences(s, &was, 2, "long symlink");
-	DV_EXPECT(name_unlink(a, "t"), 0);
+	DV_EXPECT(name_unlink(a, "t", NULL), 0);
 	expect_fences(s, &was, 1, "unlink of a long symlink");
 	for (unsigned i = 0; inode_media(a)->dir_depth == 0; i++) {
 		snprintf(name, sizeof(name), "%u", i);

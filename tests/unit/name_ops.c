@@ -58,7 +58,7 @@ static void test_create(void)
 	dvol_open(&d, 16 * MIB);
 	n.mode = S_IFREG | 0644;
 	DV_EXPECT(name_create(d.root, "first", &n, NULL), 0);	/* the table grows for it */
-	DV_EXPECT(name_unlink(d.root, "first"), 0);
+	DV_EXPECT(name_unlink(d.root, "first", NULL), 0);
 	n.mode = S_IFREG | 06755;
 	age(d.root);
 	fences = ivol_commits(d.fs);
@@ -169,20 +169,20 @@ static void test_link_unlink(void)
 	age(file);
 	age(dir);
 	commits = ivol_commits(d.fs);
-	DV_EXPECT(name_unlink(dir, "g"), 0);
+	DV_EXPECT(name_unlink(dir, "g", NULL), 0);
 	CU_ASSERT_EQUAL(ivol_commits(d.fs), commits + 1);
 	CU_ASSERT_EQUAL(touched(dir), MC);
 	CU_ASSERT_EQUAL(touched(file), INODE_CTIME);
 	CU_ASSERT_EQUAL(dv_nlink(file), 1);
-	DV_EXPECT(name_unlink(dir, "g"), -ENOENT);
-	DV_EXPECT(name_unlink(d.root, "d"), -EISDIR);
-	DV_EXPECT(name_unlink(d.root, "."), -EISDIR);
-	DV_EXPECT(name_unlink(file, "d"), -ENOTDIR);
-	DV_EXPECT(name_unlink(d.root, "a/b"), -EINVAL);
+	DV_EXPECT(name_unlink(dir, "g", NULL), -ENOENT);
+	DV_EXPECT(name_unlink(d.root, "d", NULL), -EISDIR);
+	DV_EXPECT(name_unlink(d.root, ".", NULL), -EISDIR);
+	DV_EXPECT(name_unlink(file, "d", NULL), -ENOTDIR);
+	DV_EXPECT(name_unlink(d.root, "a/b", NULL), -EINVAL);
 	DVOL_ASSERT_SOUND(d.fs);
 	/* The last name: the inode goes with it, in one transaction. */
 	commits = ivol_commits(d.fs);
-	DV_EXPECT(name_unlink(d.root, "f"), 0);
+	DV_EXPECT(name_unlink(d.root, "f", NULL), 0);
 	CU_ASSERT_EQUAL(ivol_commits(d.fs), commits + 1);
 	CU_ASSERT_EQUAL(atomic_load(&file->dead), true);
 	DV_EXPECT(name_link(file, dir, "again"), -ENOENT);
@@ -209,7 +209,7 @@ static void test_unlink_open(void)
 		ino = file->ino;
 		ivol_fill(file, 0, 5);
 		dv_hold(file);
-		DV_EXPECT(name_unlink(dir, "f"), 0);
+		DV_EXPECT(name_unlink(dir, "f", NULL), 0);
 		CU_ASSERT_EQUAL(dv_nlink(file), 0);
 		CU_ASSERT_EQUAL(atomic_load(&file->dead), false);
 		CU_ASSERT_NOT_EQUAL(le32_get(inode_media(file)->orphan), 0);
@@ -222,7 +222,7 @@ static void test_unlink_open(void)
 			DV_EXPECT(dv_release(file), 0);
 			CU_ASSERT_EQUAL(dv_ino(dir, "back"), ino.v);
 			inode_put(file);
-			DV_EXPECT(name_unlink(dir, "back"), 0);
+			DV_EXPECT(name_unlink(dir, "back", NULL), 0);
 		} else if (round == 0) {
 			atomic_store(&file->opens, 0);	/* closed, and not reaped yet: no new name */
 			DV_EXPECT(name_link(file, dir, "back"), -ENOENT);
@@ -260,7 +260,7 @@ static void test_unlink_large(void)
 	file = dv_must_make(d.root, "f", S_IFREG | 0644);
 	for (uint64_t at = 0; at < 4000; at += 2)
 		ivol_fill(file, at, 1);
-	DV_EXPECT(name_unlink(d.root, "f"), 0);
+	DV_EXPECT(name_unlink(d.root, "f", NULL), 0);
 	CU_ASSERT_EQUAL(atomic_load(&file->dead), true);
 	inode_put(file);
 	DVOL_ASSERT_SOUND(d.fs);
@@ -299,7 +299,7 @@ static void test_rmdir(void)
 		char name[20];
 
 		snprintf(name, sizeof(name), "%u", i);
-		DV_EXPECT(name_unlink(sub, name), 0);
+		DV_EXPECT(name_unlink(sub, name, NULL), 0);
 	}
 	CU_ASSERT(le64_get(inode_media(sub)->blocks) > 3);
 	age(dir);
@@ -312,9 +312,9 @@ static void test_rmdir(void)
 	DV_EXPECT(dv_make(sub, "x", S_IFREG | 0644, NULL), -ENOENT);
 	DV_EXPECT(name_lookup(sub, "x", &in), -ENOENT);
 	DV_EXPECT(name_lookup(sub, "..", &in), -ENOENT);
-	DV_EXPECT(name_unlink(sub, "x"), -ENOENT);
-	DV_EXPECT(name_rename(dir, "f", sub, "f", 0), -ENOENT);
-	DV_EXPECT(name_rename(sub, "f", dir, "f", 0), -ENOENT);
+	DV_EXPECT(name_unlink(sub, "x", NULL), -ENOENT);
+	DV_EXPECT(name_rename(dir, "f", sub, "f", 0, NULL), -ENOENT);
+	DV_EXPECT(name_rename(sub, "f", dir, "f", 0, NULL), -ENOENT);
 	inode_put(sub);
 	DVOL_ASSERT_SOUND(d.fs);
 	/* While it is open it stays, dead to new entries. */
@@ -448,7 +448,7 @@ static void test_symlinks(void)
 		DV_EXPECT(name_readlink(in, got, 1, &len), 0);
 		CU_ASSERT_EQUAL(len, 1);
 		inode_put(in);
-		DV_EXPECT(name_unlink(d.root, name), 0);
+		DV_EXPECT(name_unlink(d.root, name, NULL), 0);
 	}
 	DV_EXPECT(name_readlink(d.root, got, sizeof(got), &len), -EINVAL);
 	CU_ASSERT_EQUAL(itable_in_use(d.fs), used);
@@ -663,7 +663,7 @@ static void test_walk_long(void)
 		path[i] = i % 2 ? 'd' : '/';
 	path[2000] = '\0';
 	CU_ASSERT_EQUAL(walk(&d, path, 0, &err), in->ino.v);
-	DV_EXPECT(name_rename(d.root, "d", in, "d", 0), -EINVAL);
+	DV_EXPECT(name_rename(d.root, "d", in, "d", 0, NULL), -EINVAL);
 	inode_put(in);
 	DVOL_ASSERT_SOUND(d.fs);
 	dvol_close(&d);
@@ -682,9 +682,9 @@ static void test_read_only(void)
 	d.fs->read_only = true;
 	DV_EXPECT(name_create(d.root, "g", &n, NULL), -EROFS);
 	DV_EXPECT(name_link(in, d.root, "g"), -EROFS);
-	DV_EXPECT(name_unlink(d.root, "f"), -EROFS);
+	DV_EXPECT(name_unlink(d.root, "f", NULL), -EROFS);
 	DV_EXPECT(name_rmdir(d.root, "f"), -EROFS);
-	DV_EXPECT(name_rename(d.root, "f", d.root, "g", 0), -EROFS);
+	DV_EXPECT(name_rename(d.root, "f", d.root, "g", 0, NULL), -EROFS);
 	inode_put(in);
 	DV_EXPECT(name_tmpfile(d.fs, &n, &in), -EROFS);
 	d.fs->read_only = false;
@@ -702,8 +702,8 @@ static void test_shutdown(void)
 	journal_shutdown(d.fs->journal, -EIO);
 	DV_EXPECT(name_create(d.root, "g", &n, NULL), -ESHUTDOWN);
 	DV_EXPECT(name_link(in, d.root, "g"), -ESHUTDOWN);
-	DV_EXPECT(name_unlink(d.root, "f"), -ESHUTDOWN);
-	DV_EXPECT(name_rename(d.root, "f", d.root, "g", 0), -ESHUTDOWN);
+	DV_EXPECT(name_unlink(d.root, "f", NULL), -ESHUTDOWN);
+	DV_EXPECT(name_rename(d.root, "f", d.root, "g", 0, NULL), -ESHUTDOWN);
 	CU_ASSERT_EQUAL(dv_ino(d.root, "f"), in->ino.v);
 	CU_ASSERT_EQUAL(dv_ino(d.root, "g"), 0);
 	inode_put(in);
@@ -745,13 +745,13 @@ static void test_full(void)
 	DVOL_ASSERT_SOUND(d.fs);
 	for (unsigned i = 0; i < made; i++) {
 		snprintf(name, sizeof(name), "a rather long name, so that it is soon over %0150u", i);
-		err = name_unlink(dir, name);
+		err = name_unlink(dir, name, NULL);
 		if (err)
 			break;
 	}
 	CU_ASSERT_EQUAL(err, 0);
 	DV_EXPECT(name_rmdir(d.root, "d"), 0);
-	DV_EXPECT(name_unlink(d.root, "fat"), 0);
+	DV_EXPECT(name_unlink(d.root, "fat", NULL), 0);
 	DVOL_ASSERT_SOUND(d.fs);
 	inode_put(dir);
 	inode_put(fat);
@@ -785,14 +785,14 @@ static void test_small_cache(void)
 	}
 	n--;
 	CU_ASSERT_EQUAL(err, -ENFILE);
-	DV_EXPECT(name_unlink(d.root, "100"), -ENFILE);
-	DV_EXPECT(name_rename(d.root, "100", d.root, "x", 0), -ENFILE);
+	DV_EXPECT(name_unlink(d.root, "100", NULL), -ENFILE);
+	DV_EXPECT(name_rename(d.root, "100", d.root, "x", 0, NULL), -ENFILE);
 	DV_EXPECT(dv_make(d.root, "new", S_IFREG | 0644, NULL), 0);
 	DV_EXPECT(dv_make(d.root, "newer", S_IFREG | 0644, &in), -ENFILE);
 	while (n-- > 0)
 		inode_put(held[n]);
 	CU_ASSERT(dv_ino(d.root, "newer") > 1);
-	DV_EXPECT(name_unlink(d.root, "100"), 0);
+	DV_EXPECT(name_unlink(d.root, "100", NULL), 0);
 	DVOL_ASSERT_SOUND(d.fs);
 	dvol_close(&d);
 }

@@ -148,7 +148,7 @@ static unsigned one_case(struct dvol *d, enum kind src, enum kind dst, unsigned 
 	if (open && s.dst)
 		dv_hold(s.dst);
 	s.commits = ivol_commits(d->fs);
-	got = name_rename(s.a, "x", s.b, "y", flags);
+	got = name_rename(s.a, "x", s.b, "y", flags, NULL);
 	bad = got != want;
 	bad += got ? check_undone(d, &s) : check_done(d, &s, src, dst, flags, open);
 	if (dvol_check(d->fs)) {
@@ -197,20 +197,20 @@ static void test_arguments(void)
 	dvol_open(&d, 8 * MIB);
 	a = dv_must_make(d.root, "a", S_IFDIR | 0755);
 	f = dv_must_make(d.root, "f", S_IFREG | 0644);
-	DV_EXPECT(name_rename(d.root, ".", d.root, "x", 0), -EBUSY);
-	DV_EXPECT(name_rename(a, "..", d.root, "x", 0), -EBUSY);
-	DV_EXPECT(name_rename(d.root, "", d.root, "x", 0), -EBUSY);
-	DV_EXPECT(name_rename(d.root, "a", d.root, ".", 0), -EBUSY);
-	DV_EXPECT(name_rename(d.root, "a", a, "..", 0), -EBUSY);
-	DV_EXPECT(name_rename(d.root, "a", d.root, "", 0), -EBUSY);
-	DV_EXPECT(name_rename(d.root, "a", a, "..", NAME_NOREPLACE), -EEXIST);
-	DV_EXPECT(name_rename(f, "a", d.root, "x", 0), -ENOTDIR);
-	DV_EXPECT(name_rename(d.root, "a", f, "x", 0), -ENOTDIR);
-	DV_EXPECT(name_rename(d.root, "a", d.root, "a", 0), 0);
-	DV_EXPECT(name_rename(d.root, "a", d.root, "a", NAME_NOREPLACE), -EEXIST);
-	DV_EXPECT(name_rename(d.root, "a", d.root, "a", NAME_EXCHANGE), 0);
-	DV_EXPECT(name_rename(d.root, "n", d.root, "n", 0), -ENOENT);
-	DV_EXPECT(name_rename(d.root, "a/b", d.root, "x", 0), -EINVAL);
+	DV_EXPECT(name_rename(d.root, ".", d.root, "x", 0, NULL), -EBUSY);
+	DV_EXPECT(name_rename(a, "..", d.root, "x", 0, NULL), -EBUSY);
+	DV_EXPECT(name_rename(d.root, "", d.root, "x", 0, NULL), -EBUSY);
+	DV_EXPECT(name_rename(d.root, "a", d.root, ".", 0, NULL), -EBUSY);
+	DV_EXPECT(name_rename(d.root, "a", a, "..", 0, NULL), -EBUSY);
+	DV_EXPECT(name_rename(d.root, "a", d.root, "", 0, NULL), -EBUSY);
+	DV_EXPECT(name_rename(d.root, "a", a, "..", NAME_NOREPLACE, NULL), -EEXIST);
+	DV_EXPECT(name_rename(f, "a", d.root, "x", 0, NULL), -ENOTDIR);
+	DV_EXPECT(name_rename(d.root, "a", f, "x", 0, NULL), -ENOTDIR);
+	DV_EXPECT(name_rename(d.root, "a", d.root, "a", 0, NULL), 0);
+	DV_EXPECT(name_rename(d.root, "a", d.root, "a", NAME_NOREPLACE, NULL), -EEXIST);
+	DV_EXPECT(name_rename(d.root, "a", d.root, "a", NAME_EXCHANGE, NULL), 0);
+	DV_EXPECT(name_rename(d.root, "n", d.root, "n", 0, NULL), -ENOENT);
+	DV_EXPECT(name_rename(d.root, "a/b", d.root, "x", 0, NULL), -EINVAL);
 	DVOL_ASSERT_SOUND(d.fs);
 	inode_put(a);
 	inode_put(f);
@@ -226,18 +226,18 @@ static void test_below_itself(void)
 	a = dv_must_make(d.root, "a", S_IFDIR | 0755);
 	b = dv_must_make(a, "b", S_IFDIR | 0755);
 	c = dv_must_make(b, "c", S_IFDIR | 0755);
-	DV_EXPECT(name_rename(d.root, "a", a, "x", 0), -EINVAL);
-	DV_EXPECT(name_rename(d.root, "a", b, "x", 0), -EINVAL);
-	DV_EXPECT(name_rename(d.root, "a", c, "x", 0), -EINVAL);
-	DV_EXPECT(name_rename(d.root, "a", b, "c", 0), -EINVAL);
-	DV_EXPECT(name_rename(d.root, "a", b, "c", NAME_EXCHANGE), -EINVAL);
-	DV_EXPECT(name_rename(b, "c", d.root, "a", NAME_EXCHANGE), -EINVAL);
-	DV_EXPECT(name_rename(b, "c", d.root, "a", 0), -ENOTEMPTY);
-	DV_EXPECT(name_rename(b, "c", a, "b", 0), -ENOTEMPTY);
-	DV_EXPECT(name_rename(b, "c", a, "c", 0), 0);
+	DV_EXPECT(name_rename(d.root, "a", a, "x", 0, NULL), -EINVAL);
+	DV_EXPECT(name_rename(d.root, "a", b, "x", 0, NULL), -EINVAL);
+	DV_EXPECT(name_rename(d.root, "a", c, "x", 0, NULL), -EINVAL);
+	DV_EXPECT(name_rename(d.root, "a", b, "c", 0, NULL), -EINVAL);
+	DV_EXPECT(name_rename(d.root, "a", b, "c", NAME_EXCHANGE, NULL), -EINVAL);
+	DV_EXPECT(name_rename(b, "c", d.root, "a", NAME_EXCHANGE, NULL), -EINVAL);
+	DV_EXPECT(name_rename(b, "c", d.root, "a", 0, NULL), -ENOTEMPTY);
+	DV_EXPECT(name_rename(b, "c", a, "b", 0, NULL), -ENOTEMPTY);
+	DV_EXPECT(name_rename(b, "c", a, "c", 0, NULL), 0);
 	DVOL_ASSERT_SOUND(d.fs);
-	DV_EXPECT(name_rename(a, "c", a, "b", NAME_EXCHANGE), 0);
-	DV_EXPECT(name_rename(a, "c", a, "b", 0), 0);
+	DV_EXPECT(name_rename(a, "c", a, "b", NAME_EXCHANGE, NULL), 0);
+	DV_EXPECT(name_rename(a, "c", a, "b", 0, NULL), 0);
 	CU_ASSERT_EQUAL(dv_ino(a, "b"), b->ino.v);
 	CU_ASSERT_EQUAL(atomic_load(&c->dead), true);
 	DVOL_ASSERT_SOUND(d.fs);
@@ -266,7 +266,7 @@ static void test_links_max(void)
 		inode_edit_end(&e);
 		ivol_must(txn_commit(t, NULL), "nlink");
 		rwl_wrunlock(&a->layout);
-		DV_EXPECT(name_rename(d.root, "b", a, "b", 0), round ? 0 : -EMLINK);
+		DV_EXPECT(name_rename(d.root, "b", a, "b", 0, NULL), round ? 0 : -EMLINK);
 	}
 	DVOL_ASSERT_SOUND(d.fs);
 	inode_put(a);
@@ -306,7 +306,7 @@ static void test_same_bucket(void)
 
 			snprintf(old, sizeof(old), "%u", k);
 			snprintf(new, sizeof(new), "%u", to);
-			err = name_rename(dir, old, dir, new, flags);
+			err = name_rename(dir, old, dir, new, flags, NULL);
 			if (!err && k != to) {
 				uint64_t t = ino[to];
 
@@ -348,10 +348,10 @@ static void test_over_large(void)
 	two = dv_must_make(d.root, "two", S_IFREG | 0644);
 	DV_EXPECT(name_link(two, d.root, "other"), 0);
 	DV_EXPECT(dv_make(d.root, "x", S_IFREG | 0644, NULL), 0);
-	DV_EXPECT(name_rename(d.root, "x", d.root, "two", 0), 0);
+	DV_EXPECT(name_rename(d.root, "x", d.root, "two", 0, NULL), 0);
 	CU_ASSERT_EQUAL(dv_nlink(two), 1);
 	CU_ASSERT_EQUAL(dv_ino(d.root, "other"), two->ino.v);
-	DV_EXPECT(name_rename(d.root, "two", d.root, "big", 0), 0);
+	DV_EXPECT(name_rename(d.root, "two", d.root, "big", 0, NULL), 0);
 	CU_ASSERT_EQUAL(atomic_load(&big->dead), true);
 	DVOL_ASSERT_SOUND(d.fs);
 	inode_put(big);

@@ -130,7 +130,7 @@ static int unlink_open(struct inode *dir, const char *name, struct rng *r)
 		open = true;
 	}
 	rwl_rdunlock(&in->layout);
-	err = name_is_dir(in) ? name_rmdir(dir, name) : name_unlink(dir, name);
+	err = name_is_dir(in) ? name_rmdir(dir, name) : name_unlink(dir, name, NULL);
 	note("unlink open", err);
 	if (open && !name_is_dir(in) && rng_below(r, 2))
 		note("link again", name_link(in, dir, random_name(r, other)));
@@ -180,17 +180,17 @@ static void one_round(struct rng *r)
 		note("create", create(dir, name, r));
 		break;
 	case 3:
-		note("unlink", name_unlink(dir, name));
+		note("unlink", name_unlink(dir, name, NULL));
 		break;
 	case 4:
 		note("rmdir", name_rmdir(dir, name));
 		break;
 	case 5:
 	case 6:
-		note("rename", name_rename(dir, name, other, to, (unsigned)rng_below(r, 3)));
+		note("rename", name_rename(dir, name, other, to, (unsigned)rng_below(r, 3), NULL));
 		break;
 	case 7:
-		note("rename within", name_rename(dir, name, dir, to, (unsigned)rng_below(r, 3)));
+		note("rename within", name_rename(dir, name, dir, to, (unsigned)rng_below(r, 3), NULL));
 		break;
 	case 8:
 		note("link", link_one(dir, name, other, to));
@@ -259,7 +259,7 @@ static void *mover(void *arg)
 
 		random_name(&r, name);
 		random_name(&r, to);
-		note("move", name_rename(a, name, b, to, rng_below(&r, 3) ? 0 : NAME_EXCHANGE));
+		note("move", name_rename(a, name, b, to, rng_below(&r, 3) ? 0 : NAME_EXCHANGE, NULL));
 		if (rng_below(&r, 4) == 0)
 			note("mkdir", dv_make(a, name, S_IFDIR | 0755, NULL));
 		inode_put(a);
@@ -315,13 +315,13 @@ static void *swapper(void *arg)
 		meet(2 * i + 1);
 		for (volatile unsigned k = 0; k < (i * 7 + me * 13) % 97; k++)
 			;
-		err = name_rename(shared.root, name[me], pair[!me], "below", 0);
+		err = name_rename(shared.root, name[me], pair[!me], "below", 0, NULL);
 		moved += !err;
 		if (err != -EINVAL)
 			note("move below", err);
 		meet(2 * i + 2);
 		if (!err)
-			err = name_rename(pair[!me], "below", shared.root, name[me], 0);
+			err = name_rename(pair[!me], "below", shared.root, name[me], 0, NULL);
 		if (err != -EINVAL)
 			note("move back", err);
 		if (dv_ino(shared.root, name[me]) != pair[me]->ino.v)
@@ -355,8 +355,8 @@ static void *remover(void *arg)
 		for (volatile unsigned k = 0; k < (i * 7 + me * 13) % 97; k++)
 			;
 		if (me) {
-			note("exchange", name_rename(shared.root, "x", pair[0], "y", NAME_EXCHANGE));
-			note("exchange", name_rename(shared.root, "x", pair[0], "y", NAME_EXCHANGE));
+			note("exchange", name_rename(shared.root, "x", pair[0], "y", NAME_EXCHANGE, NULL));
+			note("exchange", name_rename(shared.root, "x", pair[0], "y", NAME_EXCHANGE, NULL));
 			continue;
 		}
 		note("rmdir", name_rmdir(i % 2 ? shared.root : pair[0], i % 2 ? "x" : "y"));
@@ -383,7 +383,7 @@ static _Atomic bool finished;
 
 static void *taker(void *arg)
 {
-	note("take away", arg ? name_rmdir(shared.root, "victim") : name_rename(shared.root, "other", shared.root, "victim", 0));
+	note("take away", arg ? name_rmdir(shared.root, "victim") : name_rename(shared.root, "other", shared.root, "victim", 0, NULL));
 	atomic_store(&finished, true);
 	return NULL;
 }
@@ -426,7 +426,7 @@ static void *filler(void *arg)
 		note("create", dv_make(shared.root, name, S_IFREG | 0644, NULL));
 		if (i % 3 == 0) {
 			snprintf(name, sizeof(name), "%u-%u", me, i / 2);
-			note("unlink", name_unlink(shared.root, name));
+			note("unlink", name_unlink(shared.root, name, NULL));
 		}
 		if (i % 64 == 63) {
 			unsigned got, mine = 0;
@@ -468,14 +468,14 @@ static void *stale_changer(void *arg)
 	struct inode *y;
 
 	for (unsigned i = 0; i < n; i++) {
-		if (name_rename(shared.root, "x", shared.root, "y", NAME_NOREPLACE))
+		if (name_rename(shared.root, "x", shared.root, "y", NAME_NOREPLACE, NULL))
 			continue;
 		ivol_must(name_lookup(shared.root, "y", &y), "y");
-		ivol_must(name_rename(shared.root, "n", y, "n", 0), "n below y");
+		ivol_must(name_rename(shared.root, "n", y, "n", 0, NULL), "n below y");
 		note("another x", dv_make(shared.root, "x", S_IFDIR | 0755, NULL));
-		ivol_must(name_rename(y, "n", shared.root, "n", 0), "n back");
+		ivol_must(name_rename(y, "n", shared.root, "n", 0, NULL), "n back");
 		inode_put(y);
-		note("y back", name_rename(shared.root, "y", shared.root, "x", 0));
+		note("y back", name_rename(shared.root, "y", shared.root, "x", 0, NULL));
 	}
 	atomic_store(&stale_stop, true);
 	return arg;
@@ -484,7 +484,7 @@ static void *stale_changer(void *arg)
 static void *stale_mover(void *arg)
 {
 	while (!atomic_load(&stale_stop)) {
-		int err = name_rename(shared.root, "x", stale_goal, "z", 0);
+		int err = name_rename(shared.root, "x", stale_goal, "z", 0, NULL);
 
 		if (err == -EINVAL)
 			atomic_fetch_add(&odd, 1);

@@ -130,8 +130,8 @@ static void test_same_number(void)
 	OK(name_lookup(root, "e", &e));
 	CU_ASSERT_EQUAL(d->ino.v, e->ino.v);
 	CU_ASSERT(inode_lock_order(d->ino, d->gen) < inode_lock_order(e->ino, e->gen));
-	FAILS(ENOENT, name_rename(d, "x", e, "y", 0));
-	FAILS(ENOENT, name_rename(e, "x", d, "y", 0));
+	FAILS(ENOENT, name_rename(d, "x", e, "y", 0, NULL));
+	FAILS(ENOENT, name_rename(e, "x", d, "y", 0, NULL));
 	inode_put(d);
 	inode_put(e);
 	inode_put(root);
