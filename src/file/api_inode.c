@@ -1,6 +1,6 @@
 /* Inodes by number and generation. Each gets its inodes, does one call of the layer that does it
  * for paths too, and lets go. */
-#include "file/volume.h"
+#include "file/names.h"
 
 #include <string.h>
 
@@ -99,7 +99,7 @@ HF_API int hf_inode_setattr(hf_volume *vol, struct hf_id id, const struct hf_set
 		return err_set(-EINVAL, "setattr: the attributes are NULL");
 	err = inode_of(vol, id, &in);
 	if (!err) {
-		err = setattr_inode(in, attr);
+		err = setattr_inode(in, attr, NULL);
 		if (!err)
 			inode_told(in, st);
 		inode_put(in);
@@ -192,8 +192,31 @@ HF_API int hf_inode_link(hf_volume *vol, struct hf_id id, struct hf_id dir, cons
 	return (int)enter_leave(err, "link");
 }
 
-static int inode_delete(struct hf_volume *vol, struct hf_id dir, const char *name, bool rmdir,
-			const char *what)
+HF_API int hf_inode_unlink_how(hf_volume *vol, struct hf_id dir, const char *name,
+			       const struct hf_how *how)
+{
+	struct inode *d;
+	char s[256];
+	int err = enter_volume_change(vol);
+
+	if (!err)
+		err = path_name_copy(s, name);
+	if (err)
+		return err;
+	err = inode_of_dir(vol, dir, &d);
+	if (!err) {
+		err = names_unlink(d, s, how);
+		inode_put(d);
+	}
+	return (int)enter_leave(err, "unlink");
+}
+
+HF_API int hf_inode_unlink(hf_volume *vol, struct hf_id dir, const char *name)
+{
+	return hf_inode_unlink_how(vol, dir, name, NULL);
+}
+
+HF_API int hf_inode_rmdir(hf_volume *vol, struct hf_id dir, const char *name)
 {
 	struct inode *d;
 	char s[256];
@@ -207,29 +230,19 @@ static int inode_delete(struct hf_volume *vol, struct hf_id dir, const char *nam
 	err = inode_of_dir(vol, dir, &d);
 	if (!err) {
 		ticket = gate_enter(&vol->gate);
-		err = rmdir ? name_rmdir(d, s) : name_unlink(d, s);
+		err = name_rmdir(d, s);
 		gate_leave(&vol->gate, ticket);
 		inode_put(d);
 	}
-	return (int)enter_leave(err, what);
+	return (int)enter_leave(err, "rmdir");
 }
 
-HF_API int hf_inode_unlink(hf_volume *vol, struct hf_id dir, const char *name)
-{
-	return inode_delete(vol, dir, name, false, "unlink");
-}
-
-HF_API int hf_inode_rmdir(hf_volume *vol, struct hf_id dir, const char *name)
-{
-	return inode_delete(vol, dir, name, true, "rmdir");
-}
-
-HF_API int hf_inode_rename(hf_volume *vol, struct hf_id olddir, const char *oldname,
-			   struct hf_id newdir, const char *newname, unsigned flags)
+HF_API int hf_inode_rename_how(hf_volume *vol, struct hf_id olddir, const char *oldname,
+			       struct hf_id newdir, const char *newname, unsigned flags,
+			       const struct hf_how *how)
 {
 	struct inode *from, *to;
 	char s[256], d[256];
-	uint32_t ticket;
 	int err = enter_volume_change(vol);
 
 	if (!err)
@@ -243,13 +256,17 @@ HF_API int hf_inode_rename(hf_volume *vol, struct hf_id olddir, const char *oldn
 		return (int)enter_leave(err, "rename");
 	err = inode_of_dir(vol, newdir, &to);
 	if (!err) {
-		ticket = gate_enter(&vol->gate);
-		err = name_rename(from, s, to, d, flags);
-		gate_leave(&vol->gate, ticket);
+		err = names_rename(from, s, to, d, flags, how);
 		inode_put(to);
 	}
 	inode_put(from);
 	return (int)enter_leave(err, "rename");
+}
+
+HF_API int hf_inode_rename(hf_volume *vol, struct hf_id olddir, const char *oldname,
+			   struct hf_id newdir, const char *newname, unsigned flags)
+{
+	return hf_inode_rename_how(vol, olddir, oldname, newdir, newname, flags, NULL);
 }
 
 HF_API ssize_t hf_inode_readlink(hf_volume *vol, struct hf_id id, char *buf, size_t size)

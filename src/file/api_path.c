@@ -1,5 +1,5 @@
 /* Names by path: each finds the directory, then is one call of the dir layer. */
-#include "file/volume.h"
+#include "file/names.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -141,7 +141,29 @@ out:
 	return (int)enter_leave(err, "link");
 }
 
-static int path_delete(hf_volume *vol, const char *path, bool rmdir, const char *what)
+HF_API int hf_unlink_how(hf_volume *vol, const char *path, const struct hf_how *how)
+{
+	struct inode *dir;
+	char last[256];
+	bool is_dir;
+	int err = enter_volume_change(vol);
+
+	if (err)
+		return err;
+	err = path_parent(vol, path, &dir, last, &is_dir);
+	if (err)
+		return (int)enter_leave(err, "unlink");
+	err = is_dir ? -ENOTDIR : names_unlink(dir, last, how);
+	inode_put(dir);
+	return (int)enter_leave(err, "unlink");
+}
+
+HF_API int hf_unlink(hf_volume *vol, const char *path)
+{
+	return hf_unlink_how(vol, path, NULL);
+}
+
+HF_API int hf_rmdir(hf_volume *vol, const char *path)
 {
 	struct inode *dir;
 	char last[256];
@@ -153,25 +175,12 @@ static int path_delete(hf_volume *vol, const char *path, bool rmdir, const char 
 		return err;
 	err = path_parent(vol, path, &dir, last, &is_dir);
 	if (err)
-		return (int)enter_leave(err, what);
+		return (int)enter_leave(err, "rmdir");
 	ticket = gate_enter(&vol->gate);
-	if (rmdir)
-		err = name_rmdir(dir, last);
-	else
-		err = is_dir ? -ENOTDIR : name_unlink(dir, last);
+	err = name_rmdir(dir, last);
 	gate_leave(&vol->gate, ticket);
 	inode_put(dir);
-	return (int)enter_leave(err, what);
-}
-
-HF_API int hf_unlink(hf_volume *vol, const char *path)
-{
-	return path_delete(vol, path, false, "unlink");
-}
-
-HF_API int hf_rmdir(hf_volume *vol, const char *path)
-{
-	return path_delete(vol, path, true, "rmdir");
+	return (int)enter_leave(err, "rmdir");
 }
 
 /* A trailing slash on either name: then what is renamed has to be a directory. */
@@ -187,12 +196,12 @@ static int rename_wants_dir(struct inode *dir, const char *name)
 	return err;
 }
 
-HF_API int hf_rename(hf_volume *vol, const char *oldpath, const char *newpath, unsigned flags)
+HF_API int hf_rename_how(hf_volume *vol, const char *oldpath, const char *newpath, unsigned flags,
+			 const struct hf_how *how)
 {
 	char oldname[256], newname[256];
 	struct inode *olddir, *newdir;
 	bool old_is_dir, new_is_dir;
-	uint32_t ticket;
 	int err = enter_volume_change(vol);
 
 	if (err)
@@ -205,19 +214,21 @@ HF_API int hf_rename(hf_volume *vol, const char *oldpath, const char *newpath, u
 		goto out_old;
 	if (old_is_dir || new_is_dir)
 		err = rename_wants_dir(olddir, oldname);
-	if (err)
-		goto out_new;
-	ticket = gate_enter(&vol->gate);
-	err = name_rename(olddir, oldname, newdir, newname, flags);
-	gate_leave(&vol->gate, ticket);
-out_new:
+	if (!err)
+		err = names_rename(olddir, oldname, newdir, newname, flags, how);
 	inode_put(newdir);
 out_old:
 	inode_put(olddir);
 	return (int)enter_leave(err, "rename");
 }
 
-HF_API int hf_setattr(hf_volume *vol, const char *path, const struct hf_setattr *attr, bool follow)
+HF_API int hf_rename(hf_volume *vol, const char *oldpath, const char *newpath, unsigned flags)
+{
+	return hf_rename_how(vol, oldpath, newpath, flags, NULL);
+}
+
+static int path_setattr(hf_volume *vol, const char *path, const struct hf_setattr *attr, bool follow,
+			const struct hf_how *how)
 {
 	struct inode *in;
 	int err = enter_volume_change(vol);
@@ -228,10 +239,15 @@ HF_API int hf_setattr(hf_volume *vol, const char *path, const struct hf_setattr 
 		return err_set(-EINVAL, "setattr: the attributes are NULL");
 	err = path_inode(vol, path, follow, &in);
 	if (!err) {
-		err = (int)path_gone(setattr_inode(in, attr));
+		err = (int)path_gone(setattr_inode(in, attr, how));
 		inode_put(in);
 	}
 	return (int)enter_leave(err, "setattr");
+}
+
+HF_API int hf_setattr(hf_volume *vol, const char *path, const struct hf_setattr *attr, bool follow)
+{
+	return path_setattr(vol, path, attr, follow, NULL);
 }
 
 HF_API int hf_chmod(hf_volume *vol, const char *path, uint32_t mode)
@@ -241,9 +257,14 @@ HF_API int hf_chmod(hf_volume *vol, const char *path, uint32_t mode)
 	return hf_setattr(vol, path, &attr, true);
 }
 
-HF_API int hf_truncate(hf_volume *vol, const char *path, uint64_t size)
+HF_API int hf_truncate_how(hf_volume *vol, const char *path, uint64_t size, const struct hf_how *how)
 {
 	const struct hf_setattr attr = {.set = HF_SET_SIZE, .size = size};
 
-	return hf_setattr(vol, path, &attr, true);
+	return path_setattr(vol, path, &attr, true, how);
+}
+
+HF_API int hf_truncate(hf_volume *vol, const char *path, uint64_t size)
+{
+	return hf_truncate_how(vol, path, size, NULL);
 }

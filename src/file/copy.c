@@ -35,9 +35,9 @@ static int copy_hole(struct copy *c, uint64_t bytes)
 {
 	struct resize_rest rest = {0};
 	uint64_t end = min_u64(c->to + bytes, data_size(c->out));
-	int err = c->to < end ? resize_punch(c->out, c->to, end, &rest) : 0;
+	int err = c->to < end ? resize_punch(c->out, c->to, end, NULL, &rest) : 0;
 
-	resize_finish(c->out->fs, &rest);
+	resize_finish(c->out->fs, &rest, NULL);
 	return err;
 }
 

@@ -1,6 +1,7 @@
 /* fallocate(2): what gives blocks is here, what takes them is in resize.c. */
 #include "file/batch.h"
 #include "file/resize.h"
+#include "pin/view.h"
 
 #include <linux/falloc.h>
 
@@ -115,23 +116,55 @@ static int alloc_check_space(struct inode *in, uint64_t off, uint64_t end)
 	return 0;
 }
 
+static struct how_range fallocate_zeroes(struct inode *in, uint64_t off, uint64_t end)
+{
+	uint64_t visible = min_u64(end, data_size(in));
+	fblk_t first = data_block(off);
+
+	return (struct how_range){first, off < visible ? data_block_up(visible).v - first.v : 0};
+}
+
+/* Tiny files without a block of their own. */
+static int fallocate_inline(struct inode *in, uint64_t off, uint64_t end, uint64_t size, bool zero,
+			    struct how *h)
+{
+	struct resize_rest none = {0};
+	int err = 0;
+
+	if (zero)
+		err = resize_punch(in, off, end, h, &none);
+	how_end(h);
+	return !err && size > data_size(in) ? resize_grow(in, size, NULL) : err;
+}
+
+/* Zeroing detaches nothing: pins matter only to who refuses them. */
+static int fallocate_zero(struct inode *in, uint64_t off, uint64_t end, struct how *h)
+{
+	const struct how_range none = {FBLK(0), 0};
+	int err = how_begin(h, in, fallocate_zeroes(in, off, end), none);
+
+	if (!err)
+		err = data_zero(in, off, min_u64(end, data_size(in)), NULL);
+	how_end(h);
+	return err;
+}
+
 /* zero: bytes that are mapped already become zeros. */
 static int fallocate_alloc(struct inode *in, uint64_t off, uint64_t end, bool keep, bool zero,
-			   struct resize_rest *rest)
+			   struct how *h)
 {
 	uint64_t size = data_size(in), visible = keep ? size : max_u64(size, end);
 	int err = 0;
 
-	if ((data_is_inline(in) || data_is_unmapped(in)) && max_u64(size, end) <= FMT_INLINE_MAX) {
-		if (zero)
-			err = resize_punch(in, off, end, rest);
-		return !err && visible > size ? resize_grow(in, visible, NULL) : err;
-	}
+	if ((data_is_inline(in) || data_is_unmapped(in)) && max_u64(size, end) <= FMT_INLINE_MAX)
+		return fallocate_inline(in, off, end, visible, zero, h);
 	err = alloc_check_space(in, off, end);
 	if (!err && data_is_inline(in))
 		err = resize_outgrow_inline(in);
 	if (!err && zero)
-		err = data_zero(in, off, min_u64(end, size), NULL);
+		err = fallocate_zero(in, off, end, h);
+	if (!err)
+		view_hole_forget(in, data_block(off), data_block_up(end).v - data_block(off).v);
 	if (!err && visible > size)
 		err = data_zero(in, size, visible, NULL);
 	return err ? err : alloc_range(in, off, end, visible);
@@ -139,7 +172,7 @@ static int fallocate_alloc(struct inode *in, uint64_t off, uint64_t end, bool ke
 
 /* ---- the call */
 
-static int fallocate_collapse(struct inode *in, uint64_t off, uint64_t len,
+static int fallocate_collapse(struct inode *in, uint64_t off, uint64_t len, struct how *h,
 			      struct resize_rest *rest)
 {
 	if (off % HF_BLOCK_SIZE || len % HF_BLOCK_SIZE)
@@ -149,10 +182,10 @@ static int fallocate_collapse(struct inode *in, uint64_t off, uint64_t len,
 	if (off + len >= data_size(in))
 		return err_set(-EINVAL, "fallocate: a range that reaches the end of file cannot be "
 					"collapsed: truncate");
-	return resize_collapse(in, off, len, rest);
+	return resize_collapse(in, off, len, h, rest);
 }
 
-static int fallocate_insert(struct inode *in, uint64_t off, uint64_t len)
+static int fallocate_insert(struct inode *in, uint64_t off, uint64_t len, struct how *h)
 {
 	if (off % HF_BLOCK_SIZE || len % HF_BLOCK_SIZE)
 		return err_set(-EINVAL,
@@ -164,25 +197,40 @@ static int fallocate_insert(struct inode *in, uint64_t off, uint64_t len)
 		    "fallocate: a range cannot be inserted at or beyond the end of file: truncate");
 	if (len > FILE_SIZE_MAX - data_size(in))
 		return -EFBIG;
-	return resize_insert(in, off, len);
+	return resize_insert(in, off, len, h);
 }
 
-static int fallocate_locked(struct inode *in, int mode, uint64_t off, uint64_t len,
+static int fallocate_locked(struct inode *in, int mode, uint64_t off, uint64_t len, struct how *h,
 			    struct resize_rest *rest)
 {
 	bool keep = (mode & FALLOC_FL_KEEP_SIZE) != 0;
 
 	switch (mode & ~FALLOC_FL_KEEP_SIZE) {
 	case 0:
-		return fallocate_alloc(in, off, off + len, keep, false, rest);
+		return fallocate_alloc(in, off, off + len, keep, false, h);
 	case FALLOC_FL_ZERO_RANGE:
-		return fallocate_alloc(in, off, off + len, keep, true, rest);
+		return fallocate_alloc(in, off, off + len, keep, true, h);
 	case FALLOC_FL_PUNCH_HOLE:
-		return resize_punch(in, off, off + len, rest);
+		return resize_punch(in, off, off + len, h, rest);
 	case FALLOC_FL_COLLAPSE_RANGE:
-		return fallocate_collapse(in, off, len, rest);
+		return fallocate_collapse(in, off, len, h, rest);
 	default:
-		return fallocate_insert(in, off, len);
+		return fallocate_insert(in, off, len, h);
+	}
+}
+
+/* What HF_PINNED_FAIL will look at, as it is now. */
+static struct how_range fallocate_touches(struct inode *in, int mode, uint64_t off, uint64_t len)
+{
+	switch (mode & ~FALLOC_FL_KEEP_SIZE) {
+	case 0:
+		return (struct how_range){FBLK(0), 0};
+	case FALLOC_FL_ZERO_RANGE:
+		return fallocate_zeroes(in, off, off + len);
+	case FALLOC_FL_PUNCH_HOLE:
+		return resize_touches(in, off, off + len);
+	default:
+		return resize_moves(off);
 	}
 }
 
@@ -207,21 +255,42 @@ static int fallocate_check(int mode, uint64_t off, uint64_t len)
 	return 0;
 }
 
-HF_API int hf_fallocate(hf_file *file, int mode, uint64_t off, uint64_t len)
+static int fallocate_gated(struct hf_file *file, int mode, uint64_t off, uint64_t len, struct how *h)
 {
 	struct resize_rest rest = {0};
-	uint32_t ticket;
+	struct inode *in = file->in;
+	uint32_t ticket = gate_enter(&file->vol->gate);
+	int err;
+
+	rwl_wrlock(&in->content);
+	err = fallocate_locked(in, mode, off, len, h, &rest);
+	how_end(h);
+	rwl_wrunlock(&in->content);
+	resize_finish(in->fs, &rest, h);
+	gate_leave(&file->vol->gate, ticket);
+	return err;
+}
+
+HF_API int hf_fallocate_how(hf_file *file, int mode, uint64_t off, uint64_t len,
+			    const struct hf_how *how)
+{
+	struct how h;
 	int err = enter_file_change(file);
 
 	if (!err)
 		err = fallocate_check(mode, off, len);
 	if (err)
 		return err;
-	ticket = gate_enter(&file->vol->gate);
-	rwl_wrlock(&file->in->content);
-	err = fallocate_locked(file->in, mode, off, len, &rest);
-	rwl_wrunlock(&file->in->content);
-	resize_finish(file->in->fs, &rest);
-	gate_leave(&file->vol->gate, ticket);
-	return (int)enter_leave(err, "fallocate");
+	err = how_open(&h, &file->vol->fs, how);
+	if (err)
+		return (int)enter_leave(err, "fallocate");
+	err = how_ask(&h, file->in, fallocate_touches(file->in, mode, off, len));
+	if (!err)
+		err = fallocate_gated(file, mode, off, len, &h);
+	return (int)enter_leave(how_close(&h, err), "fallocate");
+}
+
+HF_API int hf_fallocate(hf_file *file, int mode, uint64_t off, uint64_t len)
+{
+	return hf_fallocate_how(file, mode, off, len, NULL);
 }

@@ -40,6 +40,7 @@ int open_count(struct inode *in)
 int open_uncount(struct hf_volume *vol, struct inode *in)
 {
 	uint32_t left, ticket;
+	struct how h;
 	bool reap;
 	int err = 0;
 
@@ -49,9 +50,11 @@ int open_uncount(struct hf_volume *vol, struct inode *in)
 	rwl_rdunlock(&in->layout);
 	/* Read-only or shut down: it stays on its orphan slot, and the next mount frees it. */
 	if (reap && !vol->fs.read_only && journal_state(vol->fs.journal) == 0) {
+		(void)how_open(&h, &vol->fs, NULL);
 		ticket = gate_enter(&vol->gate);
-		err = inode_reap(in, 0);
+		err = how_reap(&h, in);
 		gate_leave(&vol->gate, ticket);
+		err = how_close(&h, err);
 	}
 	inode_put(in);
 	return err;
@@ -125,7 +128,7 @@ static int open_inode(struct hf_volume *vol, struct inode *in, unsigned flags, s
 		return err;
 	}
 	if (flags & HF_O_TRUNC)
-		err = resize_set_size(in, 0, NULL);
+		err = resize_set_size(in, 0, NULL, NULL);
 	if (err) {
 		open_uncount(vol, in);
 		return err;

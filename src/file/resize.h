@@ -3,25 +3,33 @@
 #define HF_FILE_RESIZE_H
 
 #include "file/data.h"
+#include "file/how.h"
 
 /* What is left to do when the locks are dropped. Zeroed. */
 struct resize_rest {
 	bool has_subtree;
 	uint32_t slot; /* of the orphan table */
 };
-void resize_finish(struct fs *fs, struct resize_rest *rest);
+/* h: whose ticket the blocks are counted on; NULL: nobody's. */
+void resize_finish(struct fs *fs, struct resize_rest *rest, const struct how *h);
 
-/* No lock held; passes the gate. attr (may be NULL) is applied by the same transaction. */
-int resize_set_size(struct inode *in, uint64_t size, const struct hf_setattr *attr);
+/* No lock held; passes the gate. attr (may be NULL) is applied by the same transaction. how: NULL:
+ * HF_PINNED_DELAY. */
+int resize_set_size(struct inode *in, uint64_t size, const struct hf_setattr *attr,
+		    const struct hf_how *how);
 
-/* Content exclusive, the gate passed. The caller calls resize_finish when it has dropped the lock.
- */
+/* Content exclusive, the gate passed. The caller calls how_end before it drops the lock, and
+ * resize_finish when it has. h may be NULL: nobody is told, nobody waits. */
 int resize_grow(struct inode *in, uint64_t size, const struct hf_setattr *attr);
-int resize_punch(struct inode *in, uint64_t off, uint64_t end, struct resize_rest *rest);
-int resize_collapse(struct inode *in, uint64_t off, uint64_t len, struct resize_rest *rest);
+int resize_punch(struct inode *in, uint64_t off, uint64_t end, struct how *h, struct resize_rest *rest);
+int resize_collapse(struct inode *in, uint64_t off, uint64_t len, struct how *h,
+		    struct resize_rest *rest);
+int resize_insert(struct inode *in, uint64_t off, uint64_t len, struct how *h);
+/* What HF_PINNED_FAIL looks at: of a punch or of zeroing, and of a shift. */
+struct how_range resize_touches(struct inode *in, uint64_t off, uint64_t end);
+struct how_range resize_moves(uint64_t off);
 /* Inline content goes to a block of its own; nothing else changes. */
 int resize_outgrow_inline(struct inode *in);
-int resize_insert(struct inode *in, uint64_t off, uint64_t len);
 
 /* ---- holes in huge leaves that views kept mapped (view_hole_queue). Content exclusive, the gate
  * passed. The blocks of the slot that 'mask' marks are freed as far as they are all zeros and not

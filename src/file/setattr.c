@@ -71,7 +71,7 @@ static int setattr_plain(struct inode *in, const struct hf_setattr *attr)
 	return err;
 }
 
-int setattr_inode(struct inode *in, const struct hf_setattr *attr)
+int setattr_inode(struct inode *in, const struct hf_setattr *attr, const struct hf_how *how)
 {
 	struct gate *g = &volume_of(in->fs)->gate;
 	struct hf_setattr a = *attr;
@@ -81,7 +81,7 @@ int setattr_inode(struct inode *in, const struct hf_setattr *attr)
 	if (err || a.set == 0)
 		return err;
 	if (a.set & HF_SET_SIZE)
-		return resize_set_size(in, a.size, &a);
+		return resize_set_size(in, a.size, &a, how);
 	ticket = gate_enter(g);
 	err = setattr_plain(in, &a);
 	gate_leave(g, ticket);
@@ -99,7 +99,7 @@ HF_API int hf_fsetattr(hf_file *file, const struct hf_setattr *attr)
 	if (attr->set & HF_SET_SIZE)
 		err = enter_file_change(file);
 	if (!err)
-		err = setattr_inode(file->in, attr);
+		err = setattr_inode(file->in, attr, NULL);
 	return (int)enter_leave(err, "fsetattr");
 }
 
@@ -132,7 +132,12 @@ static int fsync_data(struct inode *in)
 
 	if (!err)
 		err = view_flush(in->fs, in, &any);
-	return !err && any ? data_fence(in) : err;
+	if (err || !any)
+		return err;
+	err = data_fence(in);
+	if (!err)
+		inode_touch(in, INODE_MTIME | INODE_CTIME, inode_now_ns());
+	return err;
 }
 
 HF_API int hf_fsync(hf_file *file)

@@ -1,6 +1,8 @@
 /* Mounting: what is opened is closed in the reverse order, also when something fails half-way. */
 #include "file/volume.h"
 #include "inode/orphan.h"
+#include "pin/pin.h"
+#include "pin/view.h"
 
 #include <sched.h>
 #include <string.h>
@@ -173,6 +175,23 @@ HF_API int hf_mount_memory(hf_volume **out, uint64_t bytes, const struct hf_moun
 	return (int)enter_leave(err, "mount");
 }
 
+/* What was stored through views and through pins for writing. */
+static int volume_flush_data(struct hf_volume *vol)
+{
+	bool any = false;
+	int err = pin_flush(&vol->fs, NULL, &any);
+
+	if (!err)
+		err = view_flush(&vol->fs, NULL, &any);
+	if (err || !any)
+		return err;
+	err = pm_fence(vol->fs.pm);
+	if (!err)
+		return 0;
+	journal_shutdown(vol->fs.journal, err);
+	return err_set(-EIO, "flushing file data failed; the volume takes no more changes until it is mounted again");
+}
+
 /* Writing what is pending. A volume that is shut down or read-only has nothing that may be written.
  */
 static int volume_sync(struct hf_volume *vol)
@@ -186,6 +205,9 @@ static int volume_sync(struct hf_volume *vol)
 	if (err)
 		return err_set(err,
 			       "the volume takes no changes since a failed commit: mount it again");
+	err = volume_flush_data(vol);
+	if (err)
+		return err;
 	ticket = gate_enter(&vol->gate);
 	err = itable_flush_times(&vol->fs);
 	gate_leave(&vol->gate, ticket);

@@ -125,7 +125,7 @@ int setattr_check(struct inode *in, const struct hf_setattr *attr);
 /* Writes all but the size into the image. Layout exclusive, between inode_edit_begin and
  * inode_edit_end. */
 void setattr_apply(struct inode_edit *e, const struct hf_setattr *attr);
-/* All of it. No lock held; passes the gate. */
-int setattr_inode(struct inode *in, const struct hf_setattr *attr);
+/* All of it. No lock held; passes the gate. how: for a size; NULL: HF_PINNED_DELAY. */
+int setattr_inode(struct inode *in, const struct hf_setattr *attr, const struct hf_how *how);
 
 #endif

@@ -87,6 +87,12 @@ static int write_inline(struct inode *in, struct write_src *src, uint64_t off, u
 	if (!t)
 		return -ENOMEM;
 	rwl_wrlock(&in->layout);
+	err = view_revoke(in, 0, HF_FRAME_SIZE); /* it may have shown a hole (rule T4) */
+	if (err) {
+		txn_abort(t);
+		rwl_wrunlock(&in->layout);
+		return err;
+	}
 	inode_edit_begin(&e, in, t);
 	e.img.flags = le16_of(le16_get(e.img.flags) | FMT_FLAG_INLINE);
 	memcpy(e.img.inline_data + off, bytes, len);
