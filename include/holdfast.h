@@ -500,7 +500,7 @@ struct hf_check_result {
  * is what a mount would see. Returns 0 also when there are findings; an error when the check itself could not be done. */
 HF_API int hf_check(const char *path, const struct hf_check_options *opts, struct hf_check_result *out);
 /* The same for a volume that this process has mounted: changes wait while it runs, so the callbacks must not make any (they
- * would wait for themselves). */
+ * would wait for themselves), nor touch pages of views that are not mapped (SIGSEGV). */
 HF_API int hf_check_mounted(hf_volume *vol, const struct hf_check_options *opts, struct hf_check_result *out);
 
 #ifdef __cplusplus

@@ -1,7 +1,10 @@
 /* Reading: under the content lock, shared, so that a read sees all of a write or nothing of it. */
 #include "file/data.h"
 #include "file/iov.h"
+#include "file/user_buffer.h"
 #include "media/guard.h"
+
+#include <stdlib.h>
 
 static int read_zeros(char *to, uint64_t len)
 {
@@ -83,14 +86,58 @@ static void read_touch(struct hf_file *file)
 	inode_touch(in, INODE_ATIME, inode_now_ns());
 }
 
-static int64_t read_call(struct hf_file *file, const struct iovec *iov, uint64_t off, uint64_t len)
+static inline int64_t read_once(struct inode *in, const struct iovec *iov, uint64_t off, uint64_t len)
 {
-	struct inode *in = file->in;
 	int64_t ret;
 
 	rwl_rdlock(&in->content);
 	ret = read_locked(in, iov, off, len);
 	rwl_rdunlock(&in->content);
+	return ret;
+}
+
+/* ---- into a view: see user_buffer.h */
+
+static int64_t read_private(struct inode *in, const struct iovec *iov, uint64_t off, uint64_t len)
+{
+	struct user_buffer user = {.iov = iov};
+	struct iovec own = {.iov_base = malloc(len), .iov_len = len};
+	int64_t ret;
+
+	if (!own.iov_base)
+		return -ENOMEM;
+	ret = read_once(in, &own, off, len);
+	if (ret > 0) {
+		user.len = (uint64_t)ret;
+		if (user_buffer_store(&user, own.iov_base) < user.len)
+			ret = -EFAULT;
+	}
+	free(own.iov_base);
+	return ret;
+}
+
+static __attribute__((noinline, cold)) int64_t read_to_view(struct inode *in, const struct iovec *iov,
+							   uint64_t off, uint64_t len)
+{
+	const struct user_buffer user = {.iov = iov, .len = len};
+	int64_t ret = -EFAULT;
+
+	if (!user_buffer_in_view(&user))
+		return ret;
+	for (int i = 0; i < USER_BUFFER_ROUNDS && ret == -EFAULT; i++) {
+		if (user_buffer_populate(&user, true))
+			break; /* perhaps where the file has no bytes for it */
+		ret = read_once(in, iov, off, len);
+	}
+	return ret == -EFAULT ? read_private(in, iov, off, len) : ret;
+}
+
+static int64_t read_call(struct hf_file *file, const struct iovec *iov, uint64_t off, uint64_t len)
+{
+	int64_t ret = read_once(file->in, iov, off, len);
+
+	if (ret == -EFAULT)
+		ret = read_to_view(file->in, iov, off, len);
 	if (ret > 0)
 		read_touch(file);
 	return ret;

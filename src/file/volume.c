@@ -270,6 +270,9 @@ void volume_freeze(struct hf_volume *vol)
 	uint32_t was = QUIET_NO;
 
 	gate_shut(&vol->gate);
+	/* A page of a view that this thread touches now cannot be had: it is told so instead of waiting
+	 * for itself. */
+	lock_depth_tls++;
 	/* Readers do not pass the gate, and the cache may commit times for them. */
 	while (!atomic_compare_exchange_weak(&vol->fs.quiet, &was, QUIET_FROZEN)) {
 		was = QUIET_NO;
@@ -280,6 +283,7 @@ void volume_freeze(struct hf_volume *vol)
 void volume_thaw(struct hf_volume *vol)
 {
 	atomic_store(&vol->fs.quiet, QUIET_NO);
+	lock_depth_tls--;
 	gate_open(&vol->gate);
 }
 

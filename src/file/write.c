@@ -12,8 +12,11 @@
 #include "file/write.h"
 #include "file/batch.h"
 #include "file/iov.h"
+#include "file/user_buffer.h"
+#include "file/view_fill.h"
 #include "media/guard.h"
-#include "pin/view.h"
+
+#include <stdlib.h>
 
 /* Up to so many bytes are copied with the layout lock held: see batch.h. */
 #define WRITE_PREPARE 65536u
@@ -287,7 +290,7 @@ static int64_t write_some(struct inode *in, const struct write_src *src, uint64_
 		n = write_batch(in, src, off, len, BATCH_RUNS, &got);
 		if (n == -E2BIG)
 			n = write_batch(in, src, off, len, BATCH_RUNS_RETRY, &got);
-		if ((n != -ENOSPC && n != -EFAULT) || got >= len)
+		if ((n != -ENOSPC && (n != -EFAULT || src->whole)) || got >= len)
 			break;
 		len = got;
 	} while (len > 0);
@@ -346,7 +349,7 @@ static bool write_in_place(struct inode *in, const struct iovec *iov, uint64_t o
 
 struct write_call {
 	struct hf_file *file;
-	const struct iovec *iov;
+	struct write_src src;
 	uint64_t len, off;
 	bool append;
 };
@@ -363,7 +366,6 @@ static int64_t write_slow(struct write_call *c)
 {
 	struct inode *in = c->file->in;
 	struct gate *g = &c->file->vol->gate;
-	struct write_src src = {.iov = c->iov};
 	uint32_t ticket = gate_enter(g);
 	int64_t ret = -EFBIG;
 
@@ -371,29 +373,103 @@ static int64_t write_slow(struct write_call *c)
 	if (c->append)
 		c->off = data_size(in);
 	if (write_range_ok(c))
-		ret = write_locked(in, &src, c->off, c->len);
+		ret = write_locked(in, &c->src, c->off, c->len);
 	rwl_wrunlock(&in->content);
 	gate_leave(g, ticket);
 	return ret;
 }
 
+/* ---- from a view: see user_buffer.h */
+
+static struct user_buffer write_user(const struct write_call *c)
+{
+	return (struct user_buffer){.iov = c->src.iov, .skip = c->src.skip, .len = c->len};
+}
+
+static int64_t write_private(struct write_call *c)
+{
+	const struct user_buffer user = write_user(c);
+	struct iovec own = {.iov_base = malloc(c->len)};
+	struct write_call p = *c;
+	int64_t ret = -EFAULT;
+
+	if (!own.iov_base)
+		return -ENOMEM;
+	own.iov_len = user_buffer_fetch(&user, own.iov_base);
+	p.src = (struct write_src){.iov = &own};
+	p.len = own.iov_len;
+	if (p.len > 0)
+		ret = write_slow(&p);
+	c->off = p.off;
+	free(own.iov_base);
+	return ret;
+}
+
+/* Adding at the end cannot be done twice, so that is done from private memory at once. */
+static int64_t write_some_of_view(struct write_call *c)
+{
+	const struct user_buffer user = write_user(c);
+	int64_t ret = -EFAULT;
+
+	for (int i = 0; i <= USER_BUFFER_ROUNDS && ret == -EFAULT && !c->append; i++) {
+		if (i > 0 && user_buffer_populate(&user, false))
+			break;
+		ret = write_slow(c);
+	}
+	return ret == -EFAULT ? write_private(c) : ret;
+}
+
+/* All of it: a page that somebody took away is no reason for a short count. */
+static __attribute__((noinline, cold)) int64_t write_from_view(struct write_call *c)
+{
+	struct write_call rest = *c;
+	int64_t n, done = 0;
+
+	rest.src.whole = true;
+	do {
+		n = write_some_of_view(&rest);
+		if (done == 0)
+			c->off = rest.off;
+		if (n <= 0)
+			break;
+		done += n;
+		rest.off += (uint64_t)n;
+		rest.len -= (uint64_t)n;
+		src_advance(&rest.src, (uint64_t)n);
+	} while (rest.len > 0 && !c->append);
+	return done ? done : n;
+}
+
 /* Overwrites do not pass the gate: they commit nothing. A look without locks says whether it is
  * worth trying. */
-static int64_t write_call(struct write_call *c, bool one_buffer)
+static inline int64_t write_try(struct write_call *c, bool one_buffer)
 {
 	struct inode *in = c->file->in;
+	const struct user_buffer user = write_user(c);
 	int64_t ret = 0;
 	bool done;
 
+	if (user_buffer_in_view(&user))
+		return write_from_view(c);
 	if (one_buffer && !c->append && c->off < FILE_SIZE_MAX &&
 	    c->len <= FILE_SIZE_MAX - c->off && c->off + c->len <= data_size(in)) {
 		rwl_wrlock(&in->content);
-		done = write_in_place(in, c->iov, c->off, c->len, &ret);
+		done = write_in_place(in, c->src.iov, c->off, c->len, &ret);
 		rwl_wrunlock(&in->content);
 		if (done)
 			return ret;
 	}
 	return write_slow(c);
+}
+
+/* When nothing is free, holes that views keep are given back first (rule T3). */
+static int64_t write_call(struct write_call *c, bool one_buffer)
+{
+	int64_t ret = write_try(c, one_buffer);
+
+	if (ret == -ENOSPC && view_holes_reclaim(&c->file->vol->fs))
+		ret = write_try(c, one_buffer);
+	return ret;
 }
 
 static inline bool write_enter_ok(const struct hf_file *file)
@@ -407,7 +483,8 @@ static ssize_t write_one(hf_file *file, const void *buf, size_t len, uint64_t of
 {
 	struct iovec iov = {.iov_base = (void *)(uintptr_t)buf,
 			    .iov_len = min_u64(len, FILE_IO_MAX)};
-	struct write_call c = {.file = file, .iov = &iov, .len = iov.iov_len, .off = off};
+	struct write_call c = {
+	    .file = file, .src.iov = &iov, .len = iov.iov_len, .off = off};
 	int64_t ret;
 
 	if (!write_enter_ok(file)) {
@@ -451,7 +528,7 @@ HF_API ssize_t hf_pwritev(hf_file *file, const struct iovec *iov, int iovcnt, ui
 	ret = iov_copy_in(&copy, iov, iovcnt);
 	if (ret)
 		return enter_leave(ret, "pwritev");
-	c.iov = copy.iov;
+	c.src.iov = copy.iov;
 	c.len = copy.bytes;
 	c.append = (file->flags & HF_O_APPEND) != 0;
 	if (c.len > 0)

@@ -10,6 +10,7 @@
 struct write_src {
 	const struct iovec *iov;
 	size_t skip; /* bytes of iov[0] that are taken */
+	bool whole;  /* a buffer that faults ends the write with -EFAULT, not with a part of it */
 };
 
 /* Content exclusive, the gate passed. The bytes written: fewer than len only when something failed
