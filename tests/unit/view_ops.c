@@ -151,6 +151,10 @@ static void test_beyond_end(void)
 	CU_ASSERT_EQUAL(touch_write(SLOT(p, 2), 1), SIGBUS);
 	OK(hf_ftruncate(f, 2 * FRM + 1));
 	CU_ASSERT_EQUAL(touch_write(SLOT(p, 2), 1), 0);
+	OK(hf_ftruncate(f, FRM));
+	CU_ASSERT_EQUAL(touch_get(SLOT(p, 1)), -SIGBUS);
+	CU_ASSERT_EQUAL(touch_get(SLOT(p, 2)), -SIGBUS);
+	CU_ASSERT_EQUAL(touch_get(p), 1);
 	OK(hf_view_unmap(&v));
 	OK(hf_close(&f));
 	OK(hf_unmount(&vol));
