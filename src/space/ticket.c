@@ -31,6 +31,8 @@ uint32_t space_ticket_get(struct space *s)
 		atomic_store(&ticket_at(s, index)->refs, 1);
 	}
 	mtx_unlock(&s->tickets_lock);
+	if (!index)
+		err_set(-ENOMEM, "no memory to wait for pins");
 	return index;
 }
 

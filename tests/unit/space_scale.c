@@ -301,11 +301,173 @@ static void test_alloc_cost(void)
 	vol_close(&v);
 }
 
+/* ---- pins and busy extents */
+
+enum { PIN_TURNS = 20000, PIN_FRAMES = 512 };
+
+struct pin_cost {
+	uint64_t frame, block, last, alloc; /* ns per call */
+};
+
+/* Pin and unpin of a frame, of a block, of a busy block, and allocating one, beside what is held.
+ */
+static struct pin_cost pin_cost(struct vol *v, uint64_t at)
+{
+	struct pin_cost c = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
+	frame_t need;
+
+	vol_must(space_pin_counts(v->s, FRAME(at / 512)), "space_pin_counts");
+	for (int turn = 0; turn < 5; turn++) {
+		uint64_t t0 = now_ns(), t1, last = 0, alloc = 0;
+
+		for (int i = 0; i < PIN_TURNS; i++) {
+			space_pin_frames(v->s, FRAME(at / 512), 1);
+			space_unpin_frames(v->s, FRAME(at / 512), 1);
+		}
+		t1 = now_ns();
+		c.frame = min_u64(c.frame, (t1 - t0) / PIN_TURNS);
+		for (int i = 0; i < PIN_TURNS; i++) {
+			CU_ASSERT_TRUE_FATAL(space_pin_blocks(v->s, MBLK(at), 1, &need));
+			space_unpin_blocks(v->s, MBLK(at), 1);
+		}
+		c.block = min_u64(c.block, (now_ns() - t1) / PIN_TURNS);
+		for (int i = 0; i < 1000; i++) {
+			struct txn *t = txn_begin(v->j);
+			struct mext x;
+
+			t0 = now_ns();
+			vol_must(space_alloc(v->s, t, 1, MBLK(at), 0, &x), "space_alloc");
+			alloc += now_ns() - t0;
+			vol_must(txn_commit(t, NULL), "txn_commit");
+			while (!space_pin_blocks(v->s, x.first, 1, &need))
+				vol_must(space_pin_counts(v->s, need), "space_pin_counts");
+			vol_free(v, x, SPACE_DATA);
+			t0 = now_ns();
+			space_unpin_blocks(v->s, x.first, 1);
+			last += now_ns() - t0;
+		}
+		c.last = min_u64(c.last, last / 1000);
+		c.alloc = min_u64(c.alloc, alloc / 1000);
+	}
+	printf(" pin and unpin of a frame %llu ns, of a block %llu ns, last unpin of a busy block "
+	       "%llu ns, alloc %llu ns;",
+	       (unsigned long long)c.frame, (unsigned long long)c.block, (unsigned long long)c.last,
+	       (unsigned long long)c.alloc);
+	return c;
+}
+
+/* One frame for the measuring, the others full; every other block of some pinned and freed. */
+static void test_pins_held(void)
+{
+	uint64_t pins = is_short() ? 20000 : 1000000, extents = is_short() ? 2000 : 100000;
+	struct space_busy runs[256];
+	uint64_t got = 0, at, n = 0, cursor = 0, listed = 0, t0;
+	struct vol v;
+	struct txn *t;
+	mblk_t first;
+	frame_t need;
+
+	vol_open(&v, (PIN_FRAMES + 64) * 2 * MIB, NULL);
+	t = txn_begin(v.j);
+	vol_must(space_alloc_frames(v.s, t, PIN_FRAMES, FRAME(0), 0, &first, &got),
+		 "space_alloc_frames");
+	CU_ASSERT_EQUAL_FATAL(got, PIN_FRAMES);
+	vol_must(txn_commit(t, NULL), "txn_commit");
+	at = first.v + (PIN_FRAMES - 1) * 512;
+	vol_free(&v, (struct mext){MBLK(at + 256), 256}, SPACE_DATA);
+	pin_cost(&v, at);
+	for (uint64_t f = 0; f < extents / 256 + 1; f++)
+		vol_must(space_pin_counts(v.s, FRAME(first.v / 512 + f)), "space_pin_counts");
+	for (uint64_t i = 0; i < pins; i++)
+		CU_ASSERT_TRUE_FATAL(
+		    space_pin_blocks(v.s, MBLK(first.v + i % extents * 2), 1, &need));
+	for (uint64_t i = 0; i < extents; i++)
+		vol_free(&v, (struct mext){MBLK(first.v + i * 2), 1}, SPACE_DATA);
+	CU_ASSERT_EQUAL(vol_stat(&v).busy_pinned, extents);
+	printf(" with %llu pins and %llu busy extents:", (unsigned long long)pins,
+	       (unsigned long long)extents);
+	pin_cost(&v, at);
+	t0 = now_ns();
+	for (n = 0; cursor != UINT64_MAX; n++)
+		listed += space_busy_list(v.s, &cursor, runs, HF_COUNT(runs));
+	CU_ASSERT_EQUAL(listed, extents);
+	printf(" all listed in %.1f ms;", (double)(now_ns() - t0) / 1e6);
+	t0 = now_ns();
+	for (uint64_t i = 0; i < pins; i++)
+		space_unpin_blocks(v.s, MBLK(first.v + i % extents * 2), 1);
+	printf(" unpinned, %.0f ns each;", (double)(now_ns() - t0) / (double)pins);
+	CU_ASSERT_EQUAL(vol_stat(&v).busy_pinned, 0);
+	vol_close(&v);
+}
+
+/* More frames of one group are told apart by their blocks than one step of memory has masks for. */
+static void test_masks_kept(void)
+{
+	enum { FRAMES = 2000 };
+	uint64_t got = 0;
+	struct vol v;
+	struct txn *t;
+	mblk_t first;
+	frame_t need;
+
+	vol_open(&v, 160 * 1024 * MIB, NULL);
+	t = txn_begin(v.j);
+	vol_must(space_alloc_frames(v.s, t, FRAMES, FRAME(2048), 0, &first, &got),
+		 "space_alloc_frames");
+	CU_ASSERT_EQUAL_FATAL(got, FRAMES);
+	vol_must(txn_commit(t, NULL), "txn_commit");
+	for (uint64_t f = 0; f < FRAMES; f++) {
+		vol_must(space_pin_counts(v.s, FRAME(first.v / 512 + f)), "space_pin_counts");
+		CU_ASSERT_TRUE(space_pin_blocks(v.s, MBLK(first.v + f * 512), 1, &need));
+	}
+	vol_free(&v, (struct mext){first, FRAMES * 512}, SPACE_DATA);
+	CU_ASSERT_EQUAL(vol_stat(&v).busy_pinned, FRAMES);
+	for (uint64_t f = 0; f < FRAMES; f++)
+		space_unpin_blocks(v.s, MBLK(first.v + f * 512), 1);
+	CU_ASSERT_EQUAL(vol_stat(&v).free, vol_stat(&v).blocks);
+	vol_close(&v);
+}
+
+/* A file of 1 GiB goes with so many of its frames pinned. */
+static void test_truncate_pinned_cost(void)
+{
+	static const uint64_t pinned[] = {0, 1, 512};
+	struct vol v;
+
+	vol_open(&v, 2560 * MIB, NULL);
+	for (unsigned int k = 0; k < HF_COUNT(pinned); k++) {
+		uint64_t best = UINT64_MAX;
+
+		for (int i = 0; i < 20; i++) {
+			struct txn *t = txn_begin(v.j);
+			uint64_t got, t0;
+			mblk_t first;
+
+			vol_must(space_alloc_frames(v.s, t, 512, FRAME(100), 0, &first, &got),
+				 "space_alloc_frames");
+			CU_ASSERT_EQUAL(got, 512);
+			vol_must(txn_commit(t, NULL), "txn_commit");
+			space_pin_frames(v.s, mblk_to_frame(first), pinned[k]);
+			t0 = now_ns();
+			vol_free(&v, (struct mext){first, 512 * 512}, SPACE_DATA);
+			best = min_u64(best, now_ns() - t0);
+			space_unpin_frames(v.s, mblk_to_frame(first), pinned[k]);
+		}
+		printf(" 1 GiB with %llu pinned frames: free and commit %llu ns;",
+		       (unsigned long long)pinned[k], (unsigned long long)best);
+	}
+	CU_ASSERT_EQUAL(vol_stat(&v).busy_pinned, 0);
+	vol_close(&v);
+}
+
 static const struct hf_case cases[] = {
     {"ageing", test_ageing},
     {"terabyte", test_terabyte},
     {"truncate_cost", test_truncate_cost},
     {"alloc_cost", test_alloc_cost},
+    {"pins_held", test_pins_held},
+    {"masks_kept", test_masks_kept},
+    {"truncate_pinned_cost", test_truncate_pinned_cost},
 };
 
 int main(void)
