@@ -245,7 +245,8 @@ struct hf_pin_options {
 HF_API int hf_pin(hf_file *file, uint64_t off, uint64_t len, const struct hf_pin_options *opts, struct iovec *iov, size_t *iovcnt,
 		  hf_pin_id *out);
 /* -EINVAL: no such pin, or unpinned already. The last pin of busy blocks gives them to the allocator (no transaction, nothing is
- * stored on the media) and wakes who waits. */
+ * stored on the media) and wakes who waits. A pin with HF_PIN_WRITE is flushed first, as hf_pin_persist does, for nothing remembers
+ * later what it covered; -EIO: that failed, and the pin is gone all the same. */
 HF_API int hf_unpin(hf_volume *vol, hf_pin_id pin);
 /* What was stored to [off, off+len) of the pin is durable. Works on blocks that left the file, too. -EINVAL: not in the pin. */
 HF_API int hf_pin_persist(hf_volume *vol, hf_pin_id pin, uint64_t off, uint64_t len);
@@ -328,7 +329,9 @@ HF_API int hf_wait_idle_volume(hf_volume *vol, uint64_t timeout_ns);
 /* Unmount although there are pins, views or open files: everything is made durable, views are revoked (a touch is SIGBUS), and
  * every later call fails with -ESHUTDOWN, but for hf_unpin, hf_view_unmap, hf_close and hf_closedir. The map of the media and the
  * volume's lock stay until the last of those is done, so that nobody gets a block that a device may still write to. Returns how
- * many are left: 0: it is gone, as after hf_unmount. The pointer stays usable for hf_unpin until the last one. */
+ * many are left: 0: it is gone, as after hf_unmount. The pointer stays usable for hf_unpin until the last one. -EIO: not everything could
+ * be made durable; it is unmounted by force all the same. Calls that wait in other threads (hf_wait_idle_volume, HF_PINNED_WAIT) go on
+ * waiting. */
 HF_API int hf_unmount_force(hf_volume *vol);
 
 /* A process that dies may leave devices or children at work on what it had pinned. Its pins are published ('holdfast busy' shows them),

@@ -29,7 +29,7 @@ static uint64_t stream_after(uint64_t key)
 	return key >= UINT64_MAX - 3 ? UINT64_MAX : key + 3;
 }
 
-static int enter_dir(struct hf_dir *dir)
+static int enter_dir_to_leave(struct hf_dir *dir)
 {
 	uint64_t magic = dir ? __atomic_load_n(&dir->item.magic, __ATOMIC_RELAXED) : 0;
 
@@ -38,7 +38,14 @@ static int enter_dir(struct hf_dir *dir)
 		return err_set(-EINVAL, "the directory is NULL");
 	if (magic != DIR_MAGIC)
 		return err_set(magic == POOL_DEAD ? -EBADF : -EINVAL, "this is no open directory");
-	return enter_volume(dir->vol);
+	return enter_volume_to_leave(dir->vol);
+}
+
+static int enter_dir(struct hf_dir *dir)
+{
+	int err = enter_dir_to_leave(dir);
+
+	return err ? err : enter_volume(dir->vol);
 }
 
 /* Takes over the reference, also on failure. */
@@ -108,7 +115,7 @@ HF_API int hf_closedir(hf_dir **dir)
 	err_clear();
 	if (!dir)
 		return err_set(-EINVAL, "closedir: the directory is NULL");
-	err = enter_dir(*dir);
+	err = enter_dir_to_leave(*dir);
 	if (err)
 		return err;
 	vol = (*dir)->vol;
@@ -116,7 +123,8 @@ HF_API int hf_closedir(hf_dir **dir)
 	pool_put(&dir_pool, *dir);
 	*dir = NULL;
 	err = open_uncount(vol, in);
-	atomic_fetch_sub_explicit(&vol->dirs, 1, memory_order_release);
+	atomic_fetch_sub(&vol->dirs, 1);
+	volume_let_go(vol);
 	return (int)enter_leave(err, "closedir");
 }
 

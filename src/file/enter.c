@@ -39,13 +39,27 @@ static int enter_writable(struct hf_volume *vol)
 	return 0;
 }
 
-int enter_volume(struct hf_volume *vol)
+static int enter_forced(struct hf_volume *vol)
+{
+	if (atomic_load_explicit(&vol->forced, memory_order_relaxed) == VOLUME_NORMAL)
+		return 0;
+	return err_set(-ESHUTDOWN, "the volume was unmounted by force");
+}
+
+int enter_volume_to_leave(struct hf_volume *vol)
 {
 	int err;
 
 	err_clear();
 	err = enter_magic(vol, VOLUME_MAGIC, "volume");
 	return err ? err : enter_fork(vol->fork_token);
+}
+
+int enter_volume(struct hf_volume *vol)
+{
+	int err = enter_volume_to_leave(vol);
+
+	return err ? err : enter_forced(vol);
 }
 
 int enter_volume_change(struct hf_volume *vol)
@@ -55,7 +69,7 @@ int enter_volume_change(struct hf_volume *vol)
 	return err ? err : enter_writable(vol);
 }
 
-int enter_file(struct hf_file *file)
+int enter_file_to_leave(struct hf_file *file)
 {
 	int err;
 
@@ -64,13 +78,27 @@ int enter_file(struct hf_file *file)
 	return err ? err : enter_fork(file->fork_token);
 }
 
-int enter_view(struct hf_view *view)
+int enter_file(struct hf_file *file)
+{
+	int err = enter_file_to_leave(file);
+
+	return err ? err : enter_forced(file->vol);
+}
+
+int enter_view_to_leave(struct hf_view *view)
 {
 	int err;
 
 	err_clear();
 	err = enter_magic(view, VIEW_MAGIC, "view");
 	return err ? err : enter_fork(view->fork_token);
+}
+
+int enter_view(struct hf_view *view)
+{
+	int err = enter_view_to_leave(view);
+
+	return err ? err : enter_forced(view->vol);
 }
 
 int enter_inode_change(struct hf_file *file)

@@ -73,7 +73,7 @@ static int alloc_batch(struct alloc *a, unsigned max_runs)
 	return batch_commit(&b, a->at.v < a->end.v ? 0 : a->visible);
 }
 
-static int alloc_range(struct inode *in, uint64_t off, uint64_t end, uint64_t visible)
+int alloc_range(struct inode *in, uint64_t off, uint64_t end, uint64_t visible)
 {
 	struct alloc a = {
 	    .in = in, .at = data_block(off), .end = data_block_up(end), .visible = visible};

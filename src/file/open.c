@@ -160,6 +160,7 @@ struct open_walk {
 	struct path path;
 	unsigned flags;
 	uint32_t mode;
+	char name[64]; /* what people know the file by */
 };
 
 /* The name should exist (-ENOENT: it does not). A symlink is followed by hand, for what it names may
@@ -288,6 +289,21 @@ static int open_tmpfile_path(struct open_walk *w, struct hf_file **out)
 	return err ? err : open_tmpfile(w->vol, &n, w->flags, out);
 }
 
+/* The last component of the path, without slashes behind it. */
+static void open_name(struct open_walk *w)
+{
+	const char *from = w->path.s;
+	size_t end = strlen(from), begin, len;
+
+	while (end > 0 && from[end - 1] == '/')
+		end--;
+	for (begin = end; begin > 0 && from[begin - 1] != '/'; begin--)
+		;
+	len = end - begin < sizeof(w->name) - 1 ? end - begin : sizeof(w->name) - 1;
+	memset(w->name, 0, sizeof(w->name));
+	memcpy(w->name, from + begin, len);
+}
+
 /* -ESTALE: what the path named was freed before it was counted. Who would have made it looks again.
  * Each turn takes another's unlink; an entry for an inode without links, which is damage, would
  * never come to an end. */
@@ -300,6 +316,8 @@ static int open_any(struct open_walk *w, const char *path, struct hf_file **out)
 		err_clear();
 		err = path_copy(&w->path, path); /* a symlink may have been followed in it */
 		w->start = NULL;
+		if (!err)
+			open_name(w);
 		if (!err && (w->flags & HF_O_TMPFILE))
 			return open_tmpfile_path(w, out);
 		if (!err)
@@ -325,6 +343,8 @@ HF_API int hf_open(hf_volume *vol, const char *path, unsigned flags, uint32_t mo
 	err = open_flags_check(vol, flags);
 	if (!err)
 		err = open_any(&w, path, out);
+	if (!err && !(flags & HF_O_TMPFILE))
+		memcpy((*out)->name, w.name, sizeof(w.name));
 	return (int)enter_leave(err, "open");
 }
 
@@ -339,7 +359,7 @@ HF_API int hf_close(hf_file **file)
 	if (!file)
 		return err_set(-EINVAL, "close: the file is NULL");
 	f = *file;
-	err = enter_file(f);
+	err = enter_file_to_leave(f);
 	if (err)
 		return err;
 	*file = NULL;
@@ -347,7 +367,8 @@ HF_API int hf_close(hf_file **file)
 	in = f->in;
 	pool_put(&file_pool, f);
 	err = open_uncount(vol, in);
-	atomic_fetch_sub_explicit(&vol->files, 1, memory_order_release);
+	atomic_fetch_sub(&vol->files, 1);
+	volume_let_go(vol);
 	return (int)enter_leave(err, "close");
 }
 

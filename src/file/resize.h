@@ -30,6 +30,9 @@ struct how_range resize_touches(struct inode *in, uint64_t off, uint64_t end);
 struct how_range resize_moves(uint64_t off);
 /* Inline content goes to a block of its own; nothing else changes. */
 int resize_outgrow_inline(struct inode *in);
+/* fallocate.c. Holes of [off, end) get zeroed blocks; 'visible' is the end of file afterwards, at least what it is. Not for
+ * inline content. Content exclusive, the gate passed. */
+int alloc_range(struct inode *in, uint64_t off, uint64_t end, uint64_t visible);
 
 /* ---- holes in huge leaves that views kept mapped (view_hole_queue). Content exclusive, the gate
  * passed. The blocks of the slot that 'mask' marks are freed as far as they are all zeros and not

@@ -102,10 +102,11 @@ HF_API int hf_view_unmap(hf_view **view)
 	err_clear();
 	if (!view)
 		return err_set(-EINVAL, "view: the view is NULL");
-	err = enter_view(*view);
+	err = enter_view_to_leave(*view);
 	if (err)
 		return err;
 	vol = (*view)->vol;
+	volume_hold(vol);
 	in = (*view)->in;
 	v = (*view)->v;
 	pool_put(&view_pool, *view);
@@ -118,6 +119,7 @@ HF_API int hf_view_unmap(hf_view **view)
 	view_destroy(v);
 	view_holes_run(in, false);
 	err2 = open_uncount(vol, in);
+	volume_unhold(vol);
 	return (int)enter_leave(err ? err : err2, "view");
 }
 

@@ -4,6 +4,7 @@
 #include "pin/pin.h"
 #include "pin/view.h"
 
+#include <limits.h>
 #include <sched.h>
 #include <string.h>
 #include <unistd.h>
@@ -63,10 +64,16 @@ static int volume_open_layers(struct hf_volume *vol, const struct hf_mount_optio
 	err = orphans_open(fs);
 	if (err)
 		goto out_itable;
+	/* A dead owner's pins count before anything is freed or handed out. */
+	err = pins_open(fs, fs->pm->kind != PM_MEMFD && !fs->read_only);
+	if (err)
+		goto out_orphans;
 	if (!fs->read_only)
 		err = inode_recover_orphans(fs, &vol->orphans_finished);
 	if (!err)
 		return 0;
+	pins_close(fs);
+out_orphans:
 	orphans_close(fs);
 out_itable:
 	itable_close(fs);
@@ -175,21 +182,34 @@ HF_API int hf_mount_memory(hf_volume **out, uint64_t bytes, const struct hf_moun
 	return (int)enter_leave(err, "mount");
 }
 
-/* What was stored through views and through pins for writing. */
-static int volume_flush_data(struct hf_volume *vol)
+/* What was stored without the library's knowledge: through pins and views. */
+static int volume_flush_stored(struct hf_volume *vol)
 {
+	struct fs *fs = &vol->fs;
 	bool any = false;
-	int err = pin_flush(&vol->fs, NULL, &any);
+	int err = pin_flush(fs, NULL, &any);
 
 	if (!err)
-		err = view_flush(&vol->fs, NULL, &any);
-	if (err || !any)
+		err = view_flush(fs, NULL, &any);
+	if (!err && any)
+		err = pm_fence(fs->pm);
+	if (!err || err == -ENOMEM)
 		return err;
-	err = pm_fence(vol->fs.pm);
+	journal_shutdown(fs->journal, err);
+	return err_set(-EIO, "flushing file data failed; the volume takes no more changes until it "
+			     "is mounted again");
+}
+
+/* The gate is passed, or shut by the caller. */
+static int volume_write_back(struct hf_volume *vol)
+{
+	int err = itable_flush_times(&vol->fs);
+
 	if (!err)
-		return 0;
-	journal_shutdown(vol->fs.journal, err);
-	return err_set(-EIO, "flushing file data failed; the volume takes no more changes until it is mounted again");
+		err = journal_checkpoint(vol->fs.journal);
+	if (!err)
+		space_drain(vol->fs.space);
+	return err;
 }
 
 /* Writing what is pending. A volume that is shut down or read-only has nothing that may be written.
@@ -205,17 +225,27 @@ static int volume_sync(struct hf_volume *vol)
 	if (err)
 		return err_set(err,
 			       "the volume takes no changes since a failed commit: mount it again");
-	err = volume_flush_data(vol);
+	err = volume_flush_stored(vol);
 	if (err)
 		return err;
 	ticket = gate_enter(&vol->gate);
-	err = itable_flush_times(&vol->fs);
+	err = volume_write_back(vol);
 	gate_leave(&vol->gate, ticket);
-	if (err)
-		return err;
-	err = journal_checkpoint(vol->fs.journal);
-	if (!err)
-		space_drain(vol->fs.space);
+	return err;
+}
+
+static int volume_take_apart(struct hf_volume *vol)
+{
+	struct fs *fs = &vol->fs;
+	int err;
+
+	pins_close(fs);
+	orphans_close(fs);
+	itable_close(fs);
+	space_close(&fs->space);
+	err = journal_close(&fs->journal);
+	pm_close(&fs->pm);
+	pool_put(&volume_pool, vol);
 	return err;
 }
 
@@ -223,23 +253,81 @@ int volume_close(struct hf_volume *vol)
 {
 	uint32_t files = atomic_load(&vol->files), dirs = atomic_load(&vol->dirs);
 	struct fs *fs = &vol->fs;
+	uint64_t pins = pin_count(fs), views = view_count(fs);
 	int err, closed;
 
-	if (files || dirs)
-		return err_set(-EBUSY, "%s: in use: %u open files, %u open directories",
-			       fs->pm->path, files, dirs);
+	if (files || dirs || pins || views)
+		return err_set(-EBUSY,
+			       "%s: in use: %u open files, %u open directories, %llu pins, %llu "
+			       "views",
+			       fs->pm->path, files, dirs, (unsigned long long)pins,
+			       (unsigned long long)views);
 	err = volume_sync(vol);
 	if (err == -ESHUTDOWN)
 		err = 0;
-	orphans_close(fs);
-	itable_close(fs);
-	space_close(&fs->space);
-	closed = journal_close(&fs->journal);
-	if (!err && closed != -ESHUTDOWN)
-		err = closed;
-	pm_close(&fs->pm);
-	pool_put(&volume_pool, vol);
+	closed = volume_take_apart(vol);
+	return err || closed == -ESHUTDOWN ? err : closed;
+}
+
+/* ---- by force (B3). Nothing that a call under way or a pin's holder may touch goes before the last
+ * of them: the handles and calls are counted in memory that is never given back, and the one that
+ * counts down to nothing, after it has touched all it touches, takes the volume apart. */
+
+static uint64_t volume_users(struct hf_volume *vol)
+{
+	return (uint64_t)atomic_load(&vol->files) + atomic_load(&vol->dirs) + pin_count(&vol->fs) +
+	       view_count(&vol->fs);
+}
+
+void volume_let_go(struct hf_volume *vol)
+{
+	uint32_t forced = VOLUME_FORCED;
+
+	if (atomic_load(&vol->forced) != VOLUME_FORCED || volume_users(vol) ||
+	    atomic_load(&vol->holds))
+		return;
+	if (atomic_compare_exchange_strong(&vol->forced, &forced, VOLUME_GONE))
+		volume_take_apart(vol);
+}
+
+/* The last that is written to the media. Calls that got in before are let out first; afterwards
+ * nothing commits: an unlinked file that is closed then stays on its orphan slot. */
+static int volume_settle(struct hf_volume *vol)
+{
+	struct journal *j = vol->fs.journal;
+	int err = 0;
+
+	view_kill_all(&vol->fs);
+	if (vol->fs.read_only)
+		return 0;
+	gate_shut(&vol->gate);
+	if (journal_state(j) == 0) {
+		err = volume_flush_stored(vol);
+		if (!err)
+			err = volume_write_back(vol);
+	}
+	journal_shutdown(j, -ESHUTDOWN);
+	gate_open(&vol->gate);
 	return err;
+}
+
+HF_API int hf_unmount_force(hf_volume *vol)
+{
+	uint32_t normal = VOLUME_NORMAL;
+	uint64_t left;
+	int err = enter_volume(vol);
+
+	if (err)
+		return err;
+	if (!atomic_compare_exchange_strong(&vol->forced, &normal, VOLUME_FORCING))
+		return err_set(-ESHUTDOWN, "the volume was unmounted by force");
+	err = volume_settle(vol);
+	atomic_store(&vol->forced, VOLUME_FORCED);
+	left = volume_users(vol);
+	volume_let_go(vol);
+	if (err)
+		return (int)enter_leave(err, "unmount_force");
+	return left > INT_MAX ? INT_MAX : (int)left;
 }
 
 HF_API int hf_unmount(hf_volume **vol)

@@ -23,13 +23,18 @@
 /* What one call reads or writes at most, as Linux does. */
 #define FILE_IO_MAX ((uint64_t)0x7ffff000)
 
+/* hf_unmount_force: calls fail from FORCING on; who ends the last use from FORCED on takes the volume apart. */
+enum volume_forced { VOLUME_NORMAL, VOLUME_FORCING, VOLUME_FORCED, VOLUME_GONE };
+
 struct hf_volume {
 	struct pool_item item;
+	_Atomic uint32_t forced; /* enum volume_forced */
 	struct fs fs;
 	uint64_t fork_token;
 	uint32_t uid, gid; /* owner of what the path functions create */
 	uint64_t replayed, orphans_finished;
 	_Atomic uint32_t files, dirs; /* open handles */
+	_Atomic uint32_t holds;	      /* calls under way that a forced unmount has to leave the volume to */
 	struct gate gate;
 };
 
@@ -40,6 +45,7 @@ struct hf_file {
 	struct hf_volume *vol;
 	uint32_t flags; /* enum hf_open_flags */
 	bool atime_old; /* more than a day old at open: the first read touches it */
+	char name[64];	/* the end of the path it was opened by, cut off; "": by number */
 };
 
 struct hf_view {
@@ -55,11 +61,15 @@ struct hf_view {
  * handle), -EBADF (closed, or not opened for that), -ESTALE (a child after fork), -EROFS,
  * -ESHUTDOWN. */
 int enter_volume(struct hf_volume *vol);
+/* For the calls that still work after hf_unmount_force: they end a use of the volume. */
+int enter_volume_to_leave(struct hf_volume *vol);
+int enter_file_to_leave(struct hf_file *file);
 int enter_volume_change(struct hf_volume *vol);
 int enter_file(struct hf_file *file);
 int enter_file_change(struct hf_file *file);  /* open for writing */
 int enter_inode_change(struct hf_file *file); /* attributes: however it was opened */
 int enter_view(struct hf_view *view);
+int enter_view_to_leave(struct hf_view *view);
 /* Gives a failure a sentence if no layer below did, and passes ret on: what every public function
  * returns. Without enter_clear() at the beginning the sentence may be an older one. */
 int64_t enter_leave(int64_t ret, const char *what);
@@ -71,7 +81,8 @@ int enter_options(void *to, size_t size, const void *from);
 static inline bool enter_file_ok(const struct hf_file *file)
 {
 	return file && __atomic_load_n(&file->item.magic, __ATOMIC_RELAXED) == FILE_MAGIC &&
-	       file->fork_token == fork_token();
+	       file->fork_token == fork_token() &&
+	       atomic_load_explicit(&file->vol->forced, memory_order_relaxed) == VOLUME_NORMAL;
 }
 
 /* ---- volume.c */
@@ -88,6 +99,19 @@ void volume_thaw(struct hf_volume *vol);
 int volume_open(struct pm *pm, const struct hf_mount_options *opts, struct hf_volume **out);
 /* hf_unmount without its checks of the pointer. */
 int volume_close(struct hf_volume *vol);
+/* Every call that ends a use (file, directory, pin, view, hold) calls this as its last step: the last one of a volume that was
+ * unmounted by force takes it apart. */
+void volume_let_go(struct hf_volume *vol);
+/* A call that has no handle of its own and waits for pins, or that still works on the volume after its handle is gone. */
+static inline void volume_hold(struct hf_volume *vol)
+{
+	atomic_fetch_add(&vol->holds, 1);
+}
+static inline void volume_unhold(struct hf_volume *vol)
+{
+	atomic_fetch_sub(&vol->holds, 1);
+	volume_let_go(vol);
+}
 
 /* ---- stat.c */
 /* Takes the layout lock, shared. -ESTALE: freed meanwhile. */

@@ -31,6 +31,7 @@ struct inode {
 	uint32_t pins_head;		/* index of the newest pin, 0: none */
 	_Atomic uint32_t pins;		/* how many; added to under the layout lock, shared is enough */
 	_Atomic uint32_t write_pins;	/* of them, those that store */
+	_Atomic uint32_t leases;	/* of them, those whose holder is told; changes without a lock of the inode */
 	struct mtx views_lock;		/* RANK_VIEW: the list of views and their slots */
 	_Atomic uint32_t nviews;	/* added to under the layout lock, exclusive */
 	_Atomic uint32_t nholes;	/* slots with holes that views keep mapped (view_hole_queue) */

@@ -3,6 +3,7 @@
 #define HF_MEDIA_PM_IMPL_H
 
 #include "media/pm.h"
+#include "media/pm_lock.h"
 #include <libpmem2.h>
 #include <pthread.h>
 #include <sys/types.h>
@@ -34,9 +35,6 @@ void page_unregister(struct pm_priv *priv);
 
 /* pm_lock.c. 0 or -EBUSY with the owner's pid in the sentence. */
 int pm_lock_fd(int fd, const char *path, bool shared);
-/* The pid of a process that holds a flock on the file, 0 none found, -1 held by one in another pid
- * namespace. */
-pid_t pm_lock_owner(dev_t dev, ino_t ino);
 
 /* guard.c: puts the handlers in place, once; again after the program replaced them. */
 int guard_install(void);

@@ -41,8 +41,38 @@ int pin_runs(struct fs *fs, uint64_t id, struct pin_run *out, size_t max, size_t
 int pin_persist(struct fs *fs, uint64_t id, uint64_t off, uint64_t len);
 uint64_t pin_count(const struct fs *fs);	/* live pins of this process, without orphans */
 
+/* All pins, orphans too, from *cursor (0) on, up to max; returns how many. *cursor is UINT64_MAX after the last. Each is whole, but
+ * what comes and goes meanwhile may or may not be there. fn for each extent (media blocks) of a pin, before the pin is complete. */
+struct pin_info {
+	uint64_t id;
+	inum_t ino;
+	uint64_t gen, off, len, since_ns;
+	unsigned flags;
+	uint32_t thread;
+	bool leased, orphaned;
+	char tag[PIN_TAG_MAX], name[PIN_NAME_MAX];
+};
+struct pin_info_fn {
+	void (*fn)(void *ctx, const struct pin_info *pin, mblk_t first, uint64_t n);
+	void *ctx;
+};
+/* -ENOMEM. fn may be NULL. */
+int pin_list(struct fs *fs, uint64_t *cursor, struct pin_info *out, size_t max, size_t *n, const struct pin_info_fn *each);
+/* Lets go of all orphans; returns how many there were. */
+uint64_t pin_release_orphans(struct fs *fs);
+
 /* Flushes (no fence) what is pinned for writing: of one inode, of all (NULL). *any: there was something. */
 int pin_flush(struct fs *fs, struct inode *in, bool *any);
+
+/* Makes it a lease: fn runs on the notifier thread, as hf_lease says. -EALREADY, -EINVAL (not live), -ENOMEM, -EAGAIN (no thread). */
+struct hf_volume;
+struct pin_lease {
+	void (*fn)(void *ctx, struct hf_volume *vol, uint64_t pin);
+	void *ctx;
+	struct hf_volume *vol;
+	uint64_t deadline_ns;
+};
+int pin_lease(struct fs *fs, uint64_t id, const struct pin_lease *how);
 
 /* ---- for operations that take blocks away (src/file/resize.c, names) */
 /* Does the calling thread own a pin on a block that [first, first+n) of the file maps now (a pin of a part of a huge leaf stands
