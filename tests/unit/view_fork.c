@@ -1,0 +1,252 @@
+/* Views and fork (rule T6). */
+#include "file/volume.h"
+#include "pin/view.h"
+#include "view_vol.h"
+
+/* The exit code of fn in a child; 200 + signal if it was killed. */
+static int in_child(int (*fn)(void *arg), void *arg)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(fn(arg));
+	waitpid(pid, &status, 0);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 200 + WTERMSIG(status);
+}
+
+struct all {
+	hf_volume *vol;
+	hf_file *f;
+	hf_view *v;
+	uint8_t *p;
+};
+
+static void begin(struct all *a)
+{
+	a->vol = vol_memory(64 * MIB);
+	a->f = view_file(a->vol, "a", 6, 1);
+	OK(hf_ftruncate(a->f, 8 * FRM));
+	a->p = view_at(a->f, 0, 10 * FRM, VIEW_RW, WAIT_NONE, &a->v);
+}
+
+static void end(struct all *a)
+{
+	OK(hf_view_unmap(&a->v));
+	OK(hf_close(&a->f));
+	OK(hf_unmount(&a->vol));
+}
+
+/* Mappings of the medium, and whether the arena is there. */
+static unsigned inherited(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	unsigned n = 0;
+	char line[512];
+
+	while (maps && fgets(line, sizeof(line), maps))
+		n += strstr(line, "memfd:holdfast") != NULL;
+	if (maps)
+		fclose(maps);
+	return n;
+}
+
+static int child_touches(void *arg)
+{
+	struct all *a = arg;
+	char c;
+
+	if (inherited())
+		return 1;
+	if (touch_get(SLOT(a->p, 1)) != -SIGSEGV || touch_get(SLOT(a->p, 2)) != -SIGSEGV ||
+	    touch_get(SLOT(a->p, 6)) != -SIGSEGV || touch_get(SLOT(a->p, 9)) != -SIGSEGV)
+		return 2;
+	if (touch_write(SLOT(a->p, 1), 99) != SIGSEGV)
+		return 3;
+	if (hf_view_populate(a->v, 0, FRM, true) != -ESTALE ||
+	    hf_view_persist(a->v, 0, FRM) != -ESTALE || hf_pread(a->f, &c, 1, 0) != -ESTALE)
+		return 4;
+	if (hf_view_unmap(&a->v) != -ESTALE || !a->v)
+		return 5;
+	return 0;
+}
+
+static void rule_T6_fork(void)
+{
+	struct all a;
+
+	begin(&a);
+	CU_ASSERT_EQUAL(touch_get(SLOT(a.p, 1)), 2);
+	CU_ASSERT_EQUAL(touch_get(SLOT(a.p, 6)), 0);
+	CU_ASSERT_EQUAL(in_child(child_touches, &a), 0);
+	CU_ASSERT_EQUAL(touch_get(SLOT(a.p, 1)), 2);
+	CU_ASSERT_EQUAL(touch_write(SLOT(a.p, 2), 7), 0);
+	CU_ASSERT_EQUAL(touch_write(SLOT(a.p, 7), 7), 0);
+	end(&a);
+}
+
+/* No handler of the program: the child dies of it, the parent does not. */
+static int child_dies(void *arg)
+{
+	struct all *a = arg;
+	struct sigaction dfl = {.sa_handler = SIG_DFL};
+
+	sigaction(SIGSEGV, &dfl, NULL);
+	*(volatile uint8_t *)SLOT(a->p, 1) = 1;
+	return 0;
+}
+
+static void rule_T6_child_is_killed(void)
+{
+	struct all a;
+
+	begin(&a);
+	CU_ASSERT_EQUAL(touch_get(SLOT(a.p, 1)), 2);
+	CU_ASSERT_EQUAL(in_child(child_dies, &a), 200 + SIGSEGV);
+	CU_ASSERT_EQUAL(touch_get(SLOT(a.p, 1)), 2);
+	end(&a);
+}
+
+/* ---- a child that is born while slots are mapped inherits none of them */
+
+struct mapper {
+	struct all *a;
+	_Atomic bool stop;
+	unsigned rounds;
+};
+
+static void *map_and_revoke(void *arg)
+{
+	struct mapper *m = arg;
+	struct inode *in = m->a->f->in;
+
+	while (!atomic_load(&m->stop)) {
+		for (int i = 0; i < 8; i++) {
+			uint8_t b;
+
+			if (touch_read(SLOT(m->a->p, i), &b) != 0)
+				return NULL;
+		}
+		rwl_wrlock(&in->layout);
+		view_revoke(in, 0, UINT64_MAX);
+		rwl_wrunlock(&in->layout);
+		m->rounds++;
+	}
+	return NULL;
+}
+
+static int child_looks(void *arg)
+{
+	(void)arg;
+	return (int)inherited();
+}
+
+static void rule_T6_fork_while_mapping(void)
+{
+	unsigned forks = getenv("HF_TEST_SHORT") ? 30 : 300, bad = 0;
+	struct mapper m = {0};
+	struct all a;
+	pthread_t t;
+
+	begin(&a);
+	m.a = &a;
+	CU_ASSERT_EQUAL(pthread_create(&t, NULL, map_and_revoke, &m), 0);
+	for (unsigned i = 0; i < forks; i++)
+		bad += in_child(child_looks, NULL) != 0;
+	atomic_store(&m.stop, true);
+	pthread_join(t, NULL);
+	CU_ASSERT_EQUAL(bad, 0);
+	CU_ASSERT(m.rounds > 0);
+	end(&a);
+}
+
+/* ---- a child with a volume of its own has an arena and a worker of its own */
+
+static int child_own_volume(void *arg)
+{
+	struct all *a = arg, own;
+
+	begin(&own);
+	if (touch_get(SLOT(own.p, 1)) != 2 || touch_get(SLOT(own.p, 7)) != 0 ||
+	    touch_write(SLOT(own.p, 7), 1) != 0 || touch_get(SLOT(own.p, 8)) != -SIGBUS)
+		return 1;
+	if (hf_view_populate(a->v, 0, FRM, true) != -ESTALE)
+		return 2;
+	end(&own);
+	return CU_get_number_of_failures() ? 3 : 0;
+}
+
+static void rule_T6_child_with_own_views(void)
+{
+	struct all a;
+
+	begin(&a);
+	CU_ASSERT_EQUAL(touch_get(SLOT(a.p, 1)), 2);
+	CU_ASSERT_EQUAL(in_child(child_own_volume, &a), 0);
+	CU_ASSERT_EQUAL(touch_get(SLOT(a.p, 1)), 2);
+	end(&a);
+}
+
+/* ---- SIGBUS that is blocked or ignored kills, as the kernel's own does */
+
+static int child_sigbus_blocked(void *arg)
+{
+	struct all own;
+	sigset_t bus;
+
+	(void)arg;
+	begin(&own);
+	sigemptyset(&bus);
+	sigaddset(&bus, SIGBUS);
+	sigprocmask(SIG_BLOCK, &bus, NULL);
+	return *(volatile uint8_t *)SLOT(own.p, 9);
+}
+
+static int child_sigbus_ignored(void *arg)
+{
+	struct sigaction ign = {.sa_handler = SIG_IGN};
+	struct all own;
+
+	(void)arg;
+	begin(&own);
+	sigaction(SIGBUS, &ign, NULL);
+	return *(volatile uint8_t *)SLOT(own.p, 9);
+}
+
+static void test_sigbus(void)
+{
+	CU_ASSERT_EQUAL(in_child(child_sigbus_blocked, NULL), 200 + SIGBUS);
+	CU_ASSERT_EQUAL(in_child(child_sigbus_ignored, NULL), 200 + SIGBUS);
+}
+
+/* A handler that was installed after the library's is the one that is called. */
+static int child_late_sigbus_only(void *arg)
+{
+	struct sigaction sa = {.sa_sigaction = touch_signal, .sa_flags = SA_SIGINFO | SA_NODEFER};
+	struct all own;
+
+	(void)arg;
+	begin(&own);
+	sigaction(SIGBUS, &sa, NULL);
+	return touch_get(SLOT(own.p, 9)) == -SIGBUS && touch_get(own.p) == 1 ? 0 : 1;
+}
+
+static void test_sigbus_handler(void)
+{
+	CU_ASSERT_EQUAL(in_child(child_late_sigbus_only, NULL), 0);
+}
+
+static const struct hf_case cases[] = {
+    {"rule_T6_fork", rule_T6_fork},
+    {"rule_T6_child_is_killed", rule_T6_child_is_killed},
+    {"rule_T6_fork_while_mapping", rule_T6_fork_while_mapping},
+    {"rule_T6_child_with_own_views", rule_T6_child_with_own_views},
+    {"sigbus", test_sigbus},
+    {"sigbus_handler", test_sigbus_handler},
+};
+
+int main(void)
+{
+	touch_install();
+	return hf_run_suite("view_fork", cases, HF_COUNT(cases));
+}
