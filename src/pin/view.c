@@ -183,19 +183,23 @@ static void view_own_units(struct view *v, struct view *owner)
 int view_create(struct inode *in, uint64_t first, uint64_t slots, bool writable,
 		uint64_t pin_wait_ns, view_fill_fn *fill, struct view **out)
 {
+	uint64_t unit = 0;
 	struct view *v;
 	int err = arena_open();
 
 	if (!err)
 		err = fault_open(fill);
-	v = err ? NULL : view_alloc(slots);
-	if (!v)
-		return err_set(-ENOMEM, "view: no memory, or no address space for the arena of views");
-	if (arena_get(slots, &v->unit)) {
-		view_free(v);
+	if (err)
+		return err_set(-ENOMEM, "view: no memory for a thread, or no addresses for views");
+	if (arena_get(slots, &unit))
 		return err_set(-ENOMEM, "view: no address space for %llu pages of 2 MiB",
 			       (unsigned long long)slots);
+	v = view_alloc(slots);
+	if (!v) {
+		arena_put(unit, slots);
+		return err_set(-ENOMEM, "view: no memory for %llu pages", (unsigned long long)slots);
 	}
+	v->unit = unit;
 	v->in = in;
 	v->fs = in->fs;
 	v->first = first;
