@@ -92,6 +92,8 @@ static void code_thread(struct codec *c, struct thread *t)
 	code2(c, &t->i, &t->tmp);
 	code2(c, &t->kind, &t->rec);
 	code(c, &t->blocks);
+	code(c, &t->idle);
+	code(c, &t->left);
 	code2(c, &t->made, &t->collective);
 	code2(c, &t->slept, &t->ticket);
 }
@@ -338,6 +340,52 @@ static bool run_scenario(const struct scenario *sc, uint64_t dropped, bool fine,
 	return sr.found;
 }
 
+static void print_program(const struct scenario *sc, unsigned thread)
+{
+	static const char *const kinds[] = {"", "pin", "unpin", "punch", "block", "frame"};
+
+	printf("  %u:", thread);
+	for (unsigned i = 0; i < ITEMS && sc->ops[thread][i].kind != OP_END; i++) {
+		const struct op *op = &sc->ops[thread][i];
+
+		printf(" %s(%c %u+%u%s%s%s%s)", kinds[op->kind], 'A' + op->file, op->first, op->n,
+		       op->flags & HOW_WAIT ? " WAIT" : "", op->flags & HOW_FAIL ? " FAIL" : "",
+		       op->flags & HOW_ABORT ? " abort" : "",
+		       op->flags & HOW_ORPHAN ? " orphan" : "");
+	}
+	printf("\n");
+}
+
+static bool run_sweep(uint64_t dropped, bool fine, struct totals *totals)
+{
+	struct sweep w = {0};
+	struct scenario sc;
+	double start = seconds_now();
+	uint64_t states = 0;
+	unsigned runs = 0;
+	bool found = false;
+
+	while (!found && sweep_next(&w, &sc)) {
+		struct search sr;
+
+		search_run(&sr, &sc, dropped, fine);
+		found = sr.found;
+		for (unsigned t = 0; t < sc.threads && found; t++)
+			print_program(&sc, t);
+		if (found)
+			print_trace(&sr);
+		states += states_count(sr.seen);
+		runs++;
+		states_delete(&sr.seen);
+	}
+	printf("%-12s %9llu states %6.2f s  %u choices of programs: %s\n", "sweep",
+	       (unsigned long long)states, seconds_now() - start, runs,
+	       found ? "VIOLATION" : "nothing found");
+	totals->states += states;
+	return found;
+}
+
+/* The scenarios step by step; the sweep with steps taken together, if it is not to be fine. */
 static bool run_all(uint64_t dropped, const char *only, bool fine)
 {
 	struct totals totals = {0, 0};
@@ -346,7 +394,9 @@ static bool run_all(uint64_t dropped, const char *only, bool fine)
 
 	for (unsigned i = 0; i < SCENARIOS && !found; i++)
 		if (only == NULL || strcmp(only, scenarios[i].name) == 0)
-			found = run_scenario(&scenarios[i], dropped, fine, &totals);
+			found = run_scenario(&scenarios[i], dropped, true, &totals);
+	if (!found && (only == NULL || strcmp(only, "sweep") == 0))
+		found = run_sweep(dropped, fine, &totals);
 	printf("total: %llu states, %.2f s, at most %zu MiB\n", (unsigned long long)totals.states,
 	       seconds_now() - start, totals.bytes_max >> 20);
 	return found;
@@ -354,12 +404,12 @@ static bool run_all(uint64_t dropped, const char *only, bool fine)
 
 /* One row of the table: the scenario that exposes the rule, and what was seen. */
 static bool mutant_row(const char *name, uint64_t dropped, enum scenario_index scenario,
-		       bool expected, bool fine)
+		       bool expected)
 {
 	struct search sr;
 	bool found;
 
-	search_run(&sr, &scenarios[scenario], dropped, fine);
+	search_run(&sr, &scenarios[scenario], dropped, true);
 	found = sr.found;
 	printf("%-28s %-11s %8u  %s%s\n", name, scenarios[scenario].name, states_count(sr.seen),
 	       found == expected ? "" : "WRONG: ", found ? sr.m.why : "nothing found");
@@ -368,28 +418,26 @@ static bool mutant_row(const char *name, uint64_t dropped, enum scenario_index s
 	return found == expected;
 }
 
-static bool mutant_run(unsigned rule, bool fine)
+static bool mutant_run(unsigned rule)
 {
 	const struct rule_info *r = &rules[rule];
 	bool spare = r->spare_of != RULE_NONE;
-	bool ok = mutant_row(r->name, rule_mask(rule), r->scenario, !spare, fine);
+	bool ok = mutant_row(r->name, rule_mask(rule), r->scenario, !spare);
 	char name[64];
 
 	if (!spare)
 		return ok;
 	snprintf(name, sizeof(name), "  and %s", rules[r->spare_of].name);
-	return mutant_row(name, rule_mask(rule) | rule_mask(r->spare_of), r->scenario, true,
-			  fine) &&
-	       ok;
+	return mutant_row(name, rule_mask(rule) | rule_mask(r->spare_of), r->scenario, true) && ok;
 }
 
-static int run_mutants(bool fine)
+static int run_mutants(void)
 {
 	unsigned wrong = 0;
 
 	printf("%-28s %-11s %8s  %s\n", "rule dropped", "scenario", "states", "seen");
 	for (unsigned i = 0; i < RULES; i++)
-		wrong += !mutant_run(i, fine);
+		wrong += !mutant_run(i);
 	printf("%u rules, %u not as expected\n", (unsigned)RULES, wrong);
 	return wrong == 0 ? 0 : 1;
 }
@@ -405,6 +453,7 @@ static int list(void)
 	printf("\nscenarios:\n");
 	for (unsigned i = 0; i < SCENARIOS; i++)
 		printf("%-28s %s\n", scenarios[i].name, scenarios[i].what);
+	printf("%-28s every choice of small programs for the threads\n", "sweep");
 	return 0;
 }
 
@@ -416,11 +465,11 @@ static int usage(FILE *to)
 		"       pin_model --drop RULE [--drop RULE] [--fine] [--scenario NAME]\n"
 		"                                             exit 0 if a violation IS found, 1 "
 		"if not\n"
-		"       pin_model [--fine] --mutants          each rule off in turn; exit 0 if "
+		"       pin_model --mutants                   each rule off in turn; exit 0 if "
 		"each is caught\n"
 		"       pin_model --list                      rules, what is done without them, "
 		"scenarios\n"
-		"--fine: no two steps are taken as one; slower, for judging the model itself.\n"
+		"--fine: the sweep, too, takes no two steps as one.\n"
 		"Exit 2: bad usage, or a search that ran out of memory and says nothing.\n");
 	return to == stderr ? 2 : 0;
 }
@@ -439,6 +488,8 @@ static const char *scenario_check(const char *name)
 	for (unsigned i = 0; i < SCENARIOS; i++)
 		if (strcmp(name, scenarios[i].name) == 0)
 			return name;
+	if (strcmp(name, "sweep") == 0)
+		return name;
 	fprintf(stderr, "pin_model: no scenario is called %s; see --list\n", name);
 	exit(2);
 }
@@ -456,7 +507,7 @@ int main(int argc, char **argv)
 		if (strcmp(argv[i], "--fine") == 0)
 			fine = true;
 		else if (strcmp(argv[i], "--mutants") == 0)
-			return run_mutants(fine);
+			return run_mutants();
 		else if (strcmp(argv[i], "--list") == 0)
 			return list();
 		else if (strcmp(argv[i], "--help") == 0)

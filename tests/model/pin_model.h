@@ -29,12 +29,13 @@ enum rule {
 	PIN_LOOKUP_AGAIN,
 	PIN_ATOMIC,
 	PIN_KIND_BY_MAP,
-	COUNTS_BY_CAS,
+	COUNTS_UNDER_LOCK,
 	UNPIN_ONCE,
 	UNPIN_BY_RESULT,
 	UNPIN_KIND,
 	UNPIN_BLOCK_RULE,
 	FREE_UNDER_LOCK,
+	FREE_SETTLES,
 	SPLIT_COLLECTIVE,
 	SPLIT_AFTER_REFERENCES,
 	SPLIT_TAKE_BACK,
@@ -50,7 +51,7 @@ enum rule {
 	DETACH_HEEDS_SPLIT,
 	REUSE_LOOKS_AT_HELD,
 	REUSE_RESETS_SPLIT,
-	REUSE_DROPS_COUNTS,
+	REUSE_UNDER_LOCK,
 	FAIL_UNDER_LAYOUT,
 	WAIT_BY_TICKET,
 	WAIT_COMPARES,
@@ -80,6 +81,8 @@ enum scenario_index {
 	S_ORPHAN,
 	S_EDGE,
 	S_FOUR,
+	S_ADOPTED,
+	S_ADOPTED_BUSY,
 	SCENARIOS,
 };
 
@@ -114,13 +117,16 @@ struct scenario {
 	unsigned blocks; /* per frame */
 	unsigned frames;
 	unsigned threads;
-	/* Files at the start: 'H' frame f is a huge leaf, 'B' the blocks f * blocks + i with bit i
-	 * of mask. */
+	/* Files at the start: 'H' the frame as a huge leaf, 'B' those of its blocks that mask
+	 * has. */
 	struct {
 		char kind; /* 'H', 'B', 0: a hole */
 		uint8_t frame;
 		uint8_t mask;
 	} files[FILES];
+	/* Blocks of frame 0 that a pin of a dead owner refers to, as HANDLES - 1: each is counted,
+	 * and busy if no file has it. */
+	uint8_t adopted;
 	struct op ops[THREADS][ITEMS];
 };
 
@@ -134,6 +140,16 @@ struct rule_info {
 
 extern const struct rule_info rules[RULES];
 extern const struct scenario scenarios[SCENARIOS];
+
+/* Every choice of small programs for the threads, from several starts. Begins all zero; false after
+ * the last. */
+struct sweep {
+	bool begun;
+	unsigned start;
+	unsigned program[THREADS];
+};
+
+bool sweep_next(struct sweep *w, struct scenario *out);
 
 /* ---- state */
 
@@ -188,6 +204,8 @@ struct thread {
 	/* what was looked up */
 	uint8_t kind;
 	uint8_t blocks;	    /* a bit per block of the volume */
+	uint8_t idle;	    /* of them, those whose last reference this thread dropped */
+	uint8_t left;	    /* of them, those that stay busy */
 	uint8_t made;	    /* counts made outside the locks, for this frame + 1 */
 	uint8_t collective; /* frame + 1 that has one of this operation */
 	uint8_t rec;	    /* + 1 */

@@ -1,5 +1,7 @@
 #include "pin_model.h"
 
+#include <string.h>
+
 #define LONE .spare_of = RULE_NONE
 
 const struct rule_info rules[RULES] = {
@@ -10,9 +12,9 @@ const struct rule_info rules[RULES] = {
 			  S_COUNTS, LONE},
     [PIN_ATOMIC] = {"pin-atomic", "pins are counted by load and store", S_COUNTS, LONE},
     [PIN_KIND_BY_MAP] = {"pin-kind-by-map", "a pin of a block counts its frame", S_SPLIT_PIN, LONE},
-    [COUNTS_BY_CAS] = {"counts-by-cas",
-		       "counts are installed by a store: two threads may both find none", S_COUNTS,
-		       LONE},
+    [COUNTS_UNDER_LOCK] = {"counts-under-lock",
+			   "counts are made without the group lock: two threads may both find none",
+			   S_COUNTS, LONE},
     [UNPIN_ONCE] = {"unpin-once", "a handle goes from live to dead by load and store", S_DOUBLE,
 		    LONE},
     [UNPIN_BY_RESULT] = {"unpin-by-result",
@@ -25,6 +27,9 @@ const struct rule_info rules[RULES] = {
 			  LONE},
     [FREE_UNDER_LOCK] = {"free-under-lock", "the last unpin frees without the group lock", S_BLOCKS,
 			 LONE},
+    [FREE_SETTLES] = {"free-settles-blocks",
+		      "a frame without whole-frame pins is freed without looking at its blocks",
+		      S_ADOPTED, LONE},
     [SPLIT_COLLECTIVE] = {"B1-collective-reference",
 			  "a split does not turn whole-frame pins into references on the blocks",
 			  S_SPLIT, LONE},
@@ -59,9 +64,10 @@ const struct rule_info rules[RULES] = {
 			     LONE},
     [REUSE_RESETS_SPLIT] = {"reuse-resets-SPLIT", "a frame that is handed out whole keeps SPLIT",
 			    S_REUSE, LONE},
-    [REUSE_DROPS_COUNTS] = {"reuse-drops-counts",
-			    "counts are dropped by load and store: others may install some between",
-			    S_REUSE, LONE},
+    [REUSE_UNDER_LOCK] = {"reuse-under-lock",
+			  "the counts of a frame that is handed out whole are dropped without the "
+			  "group lock",
+			  S_REUSE, LONE},
     [FAIL_UNDER_LAYOUT] = {"fail-under-layout",
 			   "FAIL looks for pins before it takes the layout lock", S_FAIL, LONE},
     [WAIT_BY_TICKET] = {"B2-wait-by-ticket", "the waiter waits for the frame", S_WAIT_ABA, LONE},
@@ -291,4 +297,91 @@ const struct scenario scenarios[SCENARIOS] = {
 			{PUNCH(A, 0, 2), PUNCH(A, 2, 1), FRAME(A)},
 			{PUNCH(B, 0, 2), BLOCK(B, 0)},
 			{PIN(B, 0, 2, 1), UNPIN(1)}}},
+    [S_ADOPTED] = {.name = "adopted",
+		   .what = "a dead owner's pin counts blocks of a huge leaf that others pin, too",
+		   .blocks = 2,
+		   .frames = 1,
+		   .threads = 4,
+		   .files = {{'H', 0, 0}},
+		   .adopted = 2,
+		   .ops = {{PIN(A, 0, 2, 0), UNPIN(0)},
+			   {PIN(A, 0, 1, 1), UNPIN(3), UNPIN(1)},
+			   {PUNCH_IF(A, 0, 2, HOW_WAIT), FRAME(A)},
+			   {PUNCH_IF(A, 0, 1, HOW_FAIL), BLOCK(B, 0)}}},
+    [S_ADOPTED_BUSY] = {.name = "adopted-busy",
+			.what = "a dead owner's pin holds a block that no file has any more",
+			.blocks = 2,
+			.frames = 1,
+			.threads = 4,
+			.files = {{'B', 0, 1}},
+			.adopted = 3,
+			.ops = {{UNPIN(3)},
+				{PIN(A, 0, 1, 0), UNPIN(0)},
+				{PUNCH_IF(A, 0, 2, HOW_WAIT), BLOCK(A, 0)},
+				{FRAME(B), PIN(B, 0, 1, 1), UNPIN(1)}}},
 };
+
+/* ---- the sweep */
+
+static const struct op programs[][ITEMS] = {
+    {PIN(A, 0, 2, 0), UNPIN(0)},
+    {PIN(A, 0, 1, 0), UNPIN(0)},
+    {PIN(A, 1, 1, 0), UNPIN(0)},
+    {PIN(A, 1, 1, 0), PUNCH(A, 1, 1), UNPIN(0)},
+    {PUNCH(A, 0, 1), PUNCH(A, 1, 1)},
+    {PUNCH(A, 0, 2)},
+    {PUNCH_IF(A, 0, 1, HOW_ABORT), PUNCH(A, 1, 1)},
+    {PUNCH_IF(A, 0, 1, HOW_WAIT)},
+    {PUNCH_IF(A, 0, 2, HOW_WAIT)},
+    {PUNCH_IF(A, 0, 1, HOW_FAIL), PUNCH_IF(A, 0, 2, HOW_FAIL)},
+    {PUNCH_IF(A, 0, 1, HOW_ORPHAN), PUNCH_IF(A, 0, 2, HOW_ORPHAN)},
+    {SHIFT(A), PUNCH(A, 0, 2)},
+    {BLOCK(A, 0), FRAME(A)},
+    {BLOCK(B, 1), PIN(B, 1, 1, 0), UNPIN(0)},
+    {FRAME(B), PIN(B, 0, 2, 0), UNPIN(0)},
+    {FRAME(B), PUNCH(B, 0, 1), PUNCH(B, 0, 2)},
+};
+#define PROGRAMS (sizeof(programs) / sizeof(programs[0]))
+
+static const struct scenario starts[] = {
+    {.what = "a huge leaf", .threads = 4, .frames = 1, .files = {{'H', 0, 0}}},
+    {.what = "a huge leaf, and a free frame", .threads = 3, .frames = 2, .files = {{'H', 0, 0}}},
+    {.what = "two blocks", .threads = 4, .frames = 1, .files = {{'B', 0, 3}}},
+    {.what = "two files share a frame, and a free one",
+     .threads = 3,
+     .frames = 2,
+     .files = {{'B', 0, 1}, {'B', 0, 2}}},
+};
+#define STARTS (sizeof(starts) / sizeof(starts[0]))
+
+bool sweep_next(struct sweep *w, struct scenario *out)
+{
+	unsigned threads = starts[w->start].threads;
+	unsigned t = 0;
+
+	if (w->begun) {
+		/* In falling order, for it does not matter who runs which: the last that can go
+		 * up does, and those behind it begin anew. */
+		t = threads;
+		while (t > 0 && w->program[t - 1] == (t == 1 ? PROGRAMS - 1 : w->program[t - 2]))
+			t--;
+		if (t == 0)
+			w->start++;
+		else
+			w->program[t - 1]++;
+		for (; t < THREADS; t++)
+			w->program[t] = 0;
+	}
+	if (w->start == STARTS)
+		return false;
+	w->begun = true;
+	*out = starts[w->start];
+	out->name = "sweep";
+	out->blocks = 2;
+	for (t = 0; t < out->threads; t++) {
+		memcpy(out->ops[t], programs[w->program[t]], sizeof(out->ops[t]));
+		for (unsigned i = 0; i < ITEMS; i++)
+			out->ops[t][i].handle = (uint8_t)t;
+	}
+	return true;
+}

@@ -26,11 +26,37 @@ static void file_init(const struct model *m, struct state *s, unsigned i)
 	}
 }
 
+static void adopted_init(struct state *s, uint8_t adopted)
+{
+	struct handle *h = &s->handles[HANDLES - 1];
+	struct frame *fr = &s->frames[0];
+
+	h->state = H_LIVE;
+	h->blocks = adopted;
+	fr->has = 1;
+	s->arrays = 1;
+	for (unsigned i = 0; i < PER_FRAME; i++) {
+		if ((adopted >> i & 1) == 0)
+			continue;
+		fr->b[i].count = 1;
+		h->stamp[i] = fr->stamp[i];
+		if (fr->bits >> i & 1)
+			continue;
+		fr->b[i].busy = 1;
+		fr->b[i].rec = 1;
+		fr->held |= (uint8_t)(1u << i);
+		s->recs[0].used = 1;
+		s->recs[0].left++;
+	}
+}
+
 void state_init(const struct model *m, struct state *s)
 {
 	memset(s, 0, sizeof(*s));
 	for (unsigned i = 0; i < FILES; i++)
 		file_init(m, s, i);
+	if (m->scenario->adopted != 0)
+		adopted_init(s, m->scenario->adopted);
 }
 
 static enum outcome wrong(struct model *m, const char *why, unsigned at)

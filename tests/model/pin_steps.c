@@ -10,8 +10,10 @@ enum step_index {
 	PIN_LOOKUP,
 	PIN_CHECK,
 	PIN_DROP,
-	PIN_INSTALL,
-	PIN_INSTALL_STORE,
+	INSTALL_LOCK,
+	INSTALL_LOOK,
+	INSTALL,
+	INSTALL_UNLOCK,
 	PIN_COUNT,
 	PIN_COUNT_STORE,
 	PIN_UNLOCK,
@@ -20,11 +22,14 @@ enum step_index {
 	UNPIN_SUB,
 	UNPIN_LOOK,
 	FREE_LOCK,
-	FREE_BUSY,
-	FREE_REC,
-	FREE_REC_STORE,
+	FREE_FRAME,
+	FREE_SETTLE,
+	FREE_SETTLE_OR,
 	FREE_HELD,
 	FREE_HELD_STORE,
+	FREE_BLOCK,
+	FREE_REC,
+	FREE_REC_STORE,
 	FREE_TICKET,
 	FREE_UNLOCK,
 	PUNCH_LOCK,
@@ -33,8 +38,6 @@ enum step_index {
 	PUNCH_FAIL_COUNT,
 	PUNCH_SPLIT,
 	PUNCH_AGAIN,
-	PUNCH_INSTALL,
-	PUNCH_INSTALL_STORE,
 	PUNCH_SET_EARLY,
 	PUNCH_REFS,
 	PUNCH_CUT,
@@ -51,7 +54,6 @@ enum step_index {
 	DETACH_LOCK,
 	DETACH_UNIT,
 	DETACH_RECORD,
-	DETACH_RECORD_STORE,
 	DETACH_OR,
 	DETACH_OR_STORE,
 	DETACH_CLEAR,
@@ -238,34 +240,39 @@ static enum outcome group_unlock(struct step *st, enum step_index then)
 	return next(st, then);
 }
 
-/* ---- counts per block, made outside the locks */
+/* ---- counts per block, made with no lock but the group's */
 
-static enum outcome install(struct step *st, enum step_index again)
+static enum outcome install_lock(struct step *st)
 {
-	struct frame *fr = &st->s->frames[st->self->made - 1];
-
-	if (!on(st, COUNTS_BY_CAS)) {
-		st->self->tmp = fr->has;
-		return next(st, (enum step_index)(st->self->pc + 1));
-	}
-	if (fr->has)
-		st->s->arrays--; /* somebody was faster */
-	fr->has = 1;
-	return next(st, again);
+	if (!on(st, COUNTS_UNDER_LOCK))
+		return next(st, INSTALL_LOOK);
+	return group_lock(st, INSTALL_LOOK);
 }
 
-static enum outcome install_store(struct step *st, enum step_index again)
+static enum outcome install_look(struct step *st)
+{
+	st->self->tmp = st->s->frames[st->self->made - 1].has;
+	return next(st, INSTALL);
+}
+
+static enum outcome install(struct step *st)
 {
 	struct frame *fr = &st->s->frames[st->self->made - 1];
 
 	if (st->self->tmp) {
-		st->s->arrays--;
+		st->s->arrays--; /* somebody was faster */
 	} else {
 		fr->has = 1;
 		memset(fr->b, 0, sizeof(fr->b));
 	}
 	st->self->tmp = 0;
-	return next(st, again);
+	return next(st, INSTALL_UNLOCK);
+}
+
+/* From the beginning, under the layout lock: what was looked up may be otherwise by now. */
+static enum outcome install_unlock(struct step *st)
+{
+	return group_unlock(st, st->op->kind == OP_PIN ? PIN_LOCK : PUNCH_LOCK);
 }
 
 /* ---- pin */
@@ -336,17 +343,7 @@ static enum outcome pin_drop(struct step *st)
 {
 	layout_rdunlock(st);
 	st->s->arrays++;
-	return next(st, PIN_INSTALL);
-}
-
-static enum outcome pin_install(struct step *st)
-{
-	return install(st, PIN_LOCK);
-}
-
-static enum outcome pin_install_store(struct step *st)
-{
-	return install_store(st, PIN_LOCK);
+	return next(st, INSTALL_LOCK);
 }
 
 static uint8_t *pin_counter(struct step *st)
@@ -431,18 +428,23 @@ static enum outcome unpin_end(struct step *st)
 	return finish(st);
 }
 
+/* What became idle in one frame is freed before the next one's references are dropped. */
 static enum outcome unpin_next(struct step *st)
 {
-	if (st->self->kind != KIND_WHOLE && loop_more(st))
-		return next(st, UNPIN_SUB);
-	return unpin_end(st);
+	unsigned frame = st->self->i / PER_FRAME;
+	bool more = st->self->kind != KIND_WHOLE && loop_more(st);
+
+	if (st->self->idle != 0 && (!more || st->self->i / PER_FRAME != frame))
+		return next(st, FREE_LOCK);
+	return more ? next(st, UNPIN_SUB) : unpin_end(st);
 }
 
-/* By what the count was made: the last reference? */
+/* By what the count was made: the last reference to something that left its file? Such blocks are
+ * gathered and then freed together: nobody else saw their last reference go. */
 static enum outcome unpin_decide(struct step *st)
 {
-	struct frame *fr = frame_of(st, st->self->i);
-	struct counts *c = counts_of(st, st->self->i);
+	const struct frame *fr = frame_of(st, st->self->i);
+	const struct counts *c = counts_of(st, st->self->i);
 
 	if (st->self->kind == KIND_WHOLE) {
 		if (fr->count != 0)
@@ -453,12 +455,14 @@ static enum outcome unpin_decide(struct step *st)
 			st->self->i = (uint8_t)first_of(st->self->blocks);
 			return next(st, UNPIN_SUB);
 		}
-		return fr->busy ? next(st, FREE_LOCK) : unpin_next(st);
-	}
-	if (c->count != 0 || !c->busy ||
-	    (st->self->kind == KIND_COLLECTIVE && !on(st, UNPIN_BLOCK_RULE)))
+		if (fr->busy)
+			st->self->idle = frame_mask(st, st->self->i / PER_FRAME);
 		return unpin_next(st);
-	return next(st, FREE_LOCK);
+	}
+	if (c->count == 0 && c->busy &&
+	    (st->self->kind != KIND_COLLECTIVE || on(st, UNPIN_BLOCK_RULE)))
+		st->self->idle |= bit(st->self->i);
+	return unpin_next(st);
 }
 
 static enum outcome unpin_sub(struct step *st)
@@ -478,116 +482,155 @@ static enum outcome unpin_sub(struct step *st)
 
 /* ---- the last reference to a frame or block that left its file */
 
-static uint8_t free_blocks(const struct step *st)
-{
-	if (st->self->kind == KIND_WHOLE)
-		return frame_mask(st, st->self->i / PER_FRAME);
-	return bit(st->self->i);
-}
-
-static uint8_t *free_rec(struct step *st)
-{
-	if (st->self->kind == KIND_WHOLE)
-		return &frame_of(st, st->self->i)->rec;
-	return &counts_of(st, st->self->i)->rec;
-}
-
 static enum outcome free_lock(struct step *st)
 {
+	enum step_index then = st->self->kind == KIND_WHOLE ? FREE_FRAME : FREE_HELD;
+
 	if (!on(st, FREE_UNDER_LOCK))
-		return next(st, FREE_BUSY);
-	return group_lock(st, FREE_BUSY);
+		return next(st, then);
+	return group_lock(st, then);
 }
 
-static enum outcome free_busy(struct step *st)
+static enum outcome free_frame(struct step *st)
 {
 	struct frame *fr = frame_of(st, st->self->i);
+
+	if (!fr->busy)
+		return wrong(st, "a busy frame is freed twice");
+	if (fr->count != 0)
+		return wrong(st, "a busy frame is freed that somebody holds");
+	if (fr->rec == 0)
+		return wrong(st, "a busy frame is freed that has no record");
+	st->self->rec = fr->rec;
+	fr->rec = 0;
+	fr->busy = 0;
+	st->self->blocks = st->self->idle;
+	st->self->i = (uint8_t)first_of(st->self->blocks);
+	return next(st, fr->has && on(st, FREE_SETTLES) ? FREE_SETTLE : FREE_HELD);
+}
+
+static enum outcome free_settled(struct step *st)
+{
+	return next(st, loop_more(st) ? FREE_SETTLE : FREE_HELD);
+}
+
+/* Blocks of the frame may have pins of their own: they stay. */
+static enum outcome free_settle(struct step *st)
+{
+	if (counts_of(st, st->self->i)->count == 0)
+		return free_settled(st);
+	counts_of(st, st->self->i)->rec = st->self->rec;
+	return next(st, FREE_SETTLE_OR);
+}
+
+static enum outcome free_settle_or(struct step *st)
+{
 	struct counts *c = counts_of(st, st->self->i);
-	bool whole = st->self->kind == KIND_WHOLE;
-	uint8_t *busy = whole ? &fr->busy : &c->busy;
 
-	if (!*busy)
-		return wrong(st, "a busy block is freed twice");
-	if ((whole ? fr->count : c->count) != 0)
-		return wrong(st, "a busy block is freed that somebody holds");
-	*busy = 0;
-	return next(st, FREE_REC);
-}
-
-/* With the lock the store follows at once. */
-static enum outcome free_record(struct step *st)
-{
-	uint8_t rec = *free_rec(st);
-
-	if (rec == 0)
-		return wrong(st, "a busy block is freed that has no record");
-	st->self->rec = rec;
-	*free_rec(st) = 0;
-	st->self->tmp = st->s->recs[rec - 1].left;
-	return next(st, FREE_REC_STORE);
-}
-
-static enum outcome free_record_store(struct step *st)
-{
-	struct rec *r = &st->s->recs[st->self->rec - 1];
-	unsigned n = (unsigned)__builtin_popcount(free_blocks(st));
-
-	if (st->self->tmp < n)
-		return wrong(st, "a busy record counts below zero");
-	r->left = (uint8_t)(st->self->tmp - n);
-	st->self->tmp = r->ticket;
-	if (r->left == 0)
-		memset(r, 0, sizeof(*r));
-	st->self->rec = 0;
-	return next(st, FREE_HELD);
+	if (c->count == 0) {
+		c->rec = 0;
+	} else {
+		c->busy = 1;
+		st->self->idle &= (uint8_t)~bit(st->self->i);
+	}
+	return free_settled(st);
 }
 
 static enum outcome free_held(struct step *st)
 {
-	st->self->slept = frame_of(st, st->self->i)->held; /* the mask as read */
+	st->self->tmp = st->self->idle == 0
+			    ? (uint8_t)0
+			    : frame_of(st, first_of(st->self->idle))->held; /* as read */
 	return next(st, FREE_HELD_STORE);
 }
 
 static enum outcome free_held_store(struct step *st)
 {
-	struct frame *fr = frame_of(st, st->self->i);
+	unsigned f = st->self->idle == 0 ? 0 : first_of(st->self->idle) / PER_FRAME;
 
 	for (unsigned b = 0; b < FRAMES * PER_FRAME; b++)
-		if ((free_blocks(st) >> b & 1) && block_release(st, b) == VIOLATION)
+		if ((st->self->idle >> b & 1) && block_release(st, b) == VIOLATION)
 			return VIOLATION;
-	if (!on(st, FREE_UNDER_LOCK))
-		fr->held = (uint8_t)(st->self->slept &
-				     ~(free_blocks(st) >> st->self->i / PER_FRAME * PER_FRAME));
-	st->self->slept = 0;
+	if (!on(st, FREE_UNDER_LOCK) && st->self->idle != 0)
+		st->s->frames[f].held =
+		    (uint8_t)(st->self->tmp & ~(st->self->idle >> f * PER_FRAME));
+	st->self->tmp = 0;
+	if (st->self->idle == 0)
+		return next(st, FREE_UNLOCK);
+	if (st->self->kind == KIND_WHOLE)
+		return next(st, FREE_REC);
+	return next(st, FREE_BLOCK);
+}
+
+static enum outcome free_block(struct step *st)
+{
+	struct counts *c = counts_of(st, first_of(st->self->idle));
+
+	if (!c->busy)
+		return wrong(st, "a busy block is freed twice");
+	if (c->count != 0)
+		return wrong(st, "a busy block is freed that somebody holds");
+	if (c->rec == 0)
+		return wrong(st, "a busy block is freed that has no record");
+	st->self->rec = c->rec;
+	c->rec = 0;
+	c->busy = 0;
+	return next(st, FREE_REC);
+}
+
+static unsigned free_n(const struct step *st)
+{
+	return st->self->kind == KIND_WHOLE ? (unsigned)__builtin_popcount(st->self->idle) : 1;
+}
+
+/* With the lock the store follows at once. */
+static enum outcome free_rec(struct step *st)
+{
+	st->self->tmp = st->s->recs[st->self->rec - 1].left;
+	return next(st, FREE_REC_STORE);
+}
+
+static enum outcome free_rec_store(struct step *st)
+{
+	struct rec *r = &st->s->recs[st->self->rec - 1];
+
+	if (st->self->tmp < free_n(st))
+		return wrong(st, "a busy record counts below zero");
+	r->left = (uint8_t)(st->self->tmp - free_n(st));
+	st->self->tmp = r->ticket;
+	if (r->left == 0)
+		memset(r, 0, sizeof(*r));
+	st->self->rec = 0;
 	return next(st, FREE_TICKET);
 }
 
 static enum outcome free_ticket(struct step *st)
 {
-	unsigned n = (unsigned)__builtin_popcount(free_blocks(st));
+	unsigned n = free_n(st);
 	unsigned who = st->self->tmp;
+	struct thread *t = who == 0 ? NULL : &st->s->threads[who - 1];
 
 	st->self->tmp = 0;
-	if (who != 0) {
-		struct thread *t = &st->s->threads[who - 1];
-
-		if (t->ticket < n)
-			return wrong(st, "a ticket counts below zero");
+	if (t != NULL && t->ticket < n)
+		return wrong(st, "a ticket counts below zero");
+	if (t != NULL)
 		t->ticket = (uint8_t)(t->ticket - n);
-		if (t->ticket == 0 && on(st, WAKE_AT_ZERO) && t->pc == PUNCH_ASLEEP)
-			t->slept = 0;
-	}
+	if (t != NULL && t->ticket == 0 && on(st, WAKE_AT_ZERO) && t->pc == PUNCH_ASLEEP)
+		t->slept = 0;
 	/* Who waits for frames is woken by whatever happens to them. */
 	for (unsigned i = 0; i < THREADS && !on(st, WAIT_BY_TICKET); i++)
 		if (st->s->threads[i].pc == PUNCH_ASLEEP)
 			st->s->threads[i].slept = 0;
-	return next(st, FREE_UNLOCK);
+	st->self->idle &= st->self->kind == KIND_WHOLE ? (uint8_t)0 : (uint8_t)(st->self->idle - 1);
+	return next(st, st->self->idle != 0 ? FREE_BLOCK : FREE_UNLOCK);
 }
 
 static enum outcome free_unlock(struct step *st)
 {
-	group_unlock(st, UNPIN_SUB);
-	return unpin_next(st);
+	group_unlock(st, FREE_UNLOCK);
+	if (st->self->kind != KIND_WHOLE && loop_at(st))
+		return next(st, UNPIN_SUB);
+	return unpin_end(st);
 }
 
 /* ---- punch */
@@ -701,17 +744,7 @@ static enum outcome punch_again(struct step *st)
 {
 	layout_wrunlock(st);
 	st->s->arrays++;
-	return next(st, PUNCH_INSTALL);
-}
-
-static enum outcome punch_install(struct step *st)
-{
-	return install(st, PUNCH_LOCK);
-}
-
-static enum outcome punch_install_store(struct step *st)
-{
-	return install_store(st, PUNCH_LOCK);
+	return next(st, INSTALL_LOCK);
 }
 
 /* The frame whose whole-frame pins become one reference on each block. */
@@ -964,28 +997,17 @@ static unsigned detach_n(const struct step *st)
 	return st->self->kind == KIND_WHOLE ? st->m->scenario->blocks : 1;
 }
 
+static uint8_t *detach_rec(struct step *st)
+{
+	if (st->self->kind == KIND_WHOLE)
+		return &frame_of(st, st->self->i)->rec;
+	return &counts_of(st, st->self->i)->rec;
+}
+
 static enum outcome detach_record(struct step *st)
 {
-	if (!on(st, DETACH_RECORD_FIRST))
-		return next(st, DETACH_OR);
-	st->self->tmp = st->s->recs[st->self->rec - 1].left;
-	return next(st, DETACH_RECORD_STORE);
-}
-
-static void record_add(struct step *st, unsigned left)
-{
-	struct rec *r = &st->s->recs[st->self->rec - 1];
-
-	*free_rec(st) = st->self->rec;
-	r->left = (uint8_t)(left + detach_n(st));
-	if (r->ticket != 0)
-		st->self->ticket = (uint8_t)(st->self->ticket + detach_n(st));
-}
-
-static enum outcome detach_record_store(struct step *st)
-{
-	record_add(st, st->self->tmp);
-	st->self->tmp = 0;
+	if (on(st, DETACH_RECORD_FIRST))
+		*detach_rec(st) = st->self->rec;
 	return next(st, DETACH_OR);
 }
 
@@ -993,6 +1015,7 @@ static enum outcome detach_ored(struct step *st, uint8_t old_count)
 {
 	if (old_count == 0 && on(st, DETACH_OLD_COUNT))
 		return next(st, DETACH_CLEAR);
+	st->self->left = (uint8_t)(st->self->left + detach_n(st));
 	if (!on(st, DETACH_RECORD_FIRST))
 		return next(st, DETACH_LATE_RECORD);
 	return detach_next(st);
@@ -1025,27 +1048,22 @@ static enum outcome detach_or_store(struct step *st)
 /* The last pin went before it could see BUSY. */
 static enum outcome detach_clear(struct step *st)
 {
-	struct rec *r = &st->s->recs[st->self->rec - 1];
-	uint8_t blocks = free_blocks(st);
+	bool whole = st->self->kind == KIND_WHOLE;
 
-	*(st->self->kind == KIND_WHOLE ? &frame_of(st, st->self->i)->busy
-				       : &counts_of(st, st->self->i)->busy) = 0;
-	if (on(st, DETACH_RECORD_FIRST)) {
-		*free_rec(st) = 0;
-		r->left = (uint8_t)(r->left - detach_n(st));
-		if (r->ticket != 0)
-			st->self->ticket = (uint8_t)(st->self->ticket - detach_n(st));
+	*(whole ? &frame_of(st, st->self->i)->busy : &counts_of(st, st->self->i)->busy) = 0;
+	*detach_rec(st) = 0;
+	if (whole) { /* now its blocks are looked at */
+		st->self->kind = KIND_BLOCKS;
+		return next(st, DETACH_UNIT);
 	}
-	for (unsigned b = 0; b < FRAMES * PER_FRAME; b++)
-		if ((blocks >> b & 1) && block_release(st, b) == VIOLATION)
-			return VIOLATION;
+	if (block_release(st, st->self->i) == VIOLATION)
+		return VIOLATION;
 	return detach_next(st);
 }
 
 static enum outcome detach_late_record(struct step *st)
 {
-	record_add(st, st->s->recs[st->self->rec - 1].left);
-	st->self->tmp = 0;
+	*detach_rec(st) = st->self->rec;
 	return detach_next(st);
 }
 
@@ -1053,6 +1071,9 @@ static enum outcome detach_end(struct step *st)
 {
 	struct rec *r = &st->s->recs[st->self->rec - 1];
 
+	r->left = st->self->left;
+	if (r->ticket != 0)
+		st->self->ticket = (uint8_t)(st->self->ticket + st->self->left);
 	if (r->left == 0)
 		memset(r, 0, sizeof(*r));
 	st->self->rec = 0;
@@ -1179,7 +1200,9 @@ static enum outcome alloc_take(struct step *st)
 		frame_of(st, b)->held |= bit(b % PER_FRAME);
 		frame_of(st, b)->stamp[b % PER_FRAME] = (uint8_t)stamp;
 	}
-	return next(st, st->op->kind == OP_ALLOC_BLOCK ? ALLOC_GROUP_UNLOCK : ALLOC_RESET);
+	if (st->op->kind == OP_ALLOC_BLOCK || !on(st, REUSE_UNDER_LOCK))
+		return next(st, ALLOC_GROUP_UNLOCK);
+	return next(st, ALLOC_RESET);
 }
 
 static enum outcome alloc_reset(struct step *st)
@@ -1200,13 +1223,8 @@ static enum outcome alloc_drop_counts(struct step *st)
 	for (unsigned i = 0; i < st->m->scenario->blocks; i++)
 		if (fr->b[i].count != 0 || fr->b[i].busy)
 			return wrong(st, "a frame is handed out whole of which a block has pins");
-	if (!on(st, REUSE_DROPS_COUNTS)) {
-		st->self->tmp = fr->has;
-		return next(st, ALLOC_DROP_STORE);
-	}
-	st->s->arrays = (uint8_t)(st->s->arrays - fr->has);
-	fr->has = 0;
-	return next(st, ALLOC_GROUP_UNLOCK);
+	st->self->tmp = fr->has;
+	return next(st, ALLOC_DROP_STORE);
 }
 
 static enum outcome alloc_drop_store(struct step *st)
@@ -1214,12 +1232,18 @@ static enum outcome alloc_drop_store(struct step *st)
 	st->s->arrays = (uint8_t)(st->s->arrays - st->self->tmp);
 	frame_of(st, first_of(st->self->blocks))->has = 0;
 	st->self->tmp = 0;
-	return next(st, ALLOC_GROUP_UNLOCK);
+	return next(st, on(st, REUSE_UNDER_LOCK) ? ALLOC_GROUP_UNLOCK : ALLOC_COMMIT);
 }
 
 static enum outcome alloc_group_unlock(struct step *st)
 {
-	return group_unlock(st, st->self->blocks != 0 ? ALLOC_COMMIT : ALLOC_UNLOCK);
+	enum step_index then = ALLOC_COMMIT;
+
+	if (st->self->blocks == 0)
+		then = ALLOC_UNLOCK;
+	else if (st->op->kind == OP_ALLOC_FRAME && !on(st, REUSE_UNDER_LOCK))
+		then = ALLOC_RESET;
+	return group_unlock(st, then);
 }
 
 static enum outcome alloc_commit(struct step *st)
@@ -1286,8 +1310,10 @@ static const struct {
     [PIN_LOOKUP] = {"pin: look up", pin_lookup, BOTH, PIN_UNDER_LAYOUT},
     [PIN_CHECK] = {"pin: has the frame counts?", pin_check, OTHER, RULE_NONE},
     [PIN_DROP] = {"pin: unlock, make counts", pin_drop, LEFT, RULE_NONE},
-    [PIN_INSTALL] = {"pin: install them", pin_install, OTHER, RULE_NONE},
-    [PIN_INSTALL_STORE] = {"pin: (store)", pin_install_store, OTHER, RULE_NONE},
+    [INSTALL_LOCK] = {"counts: group lock", install_lock, RIGHT, RULE_NONE},
+    [INSTALL_LOOK] = {"counts: are there some now?", install_look, BOTH, COUNTS_UNDER_LOCK},
+    [INSTALL] = {"counts: install them", install, OTHER, RULE_NONE},
+    [INSTALL_UNLOCK] = {"counts: group unlock", install_unlock, LEFT, RULE_NONE},
     [PIN_COUNT] = {"pin: count + 1", pin_count, OTHER, RULE_NONE},
     [PIN_COUNT_STORE] = {"pin: (store)", pin_count_store, OTHER, RULE_NONE},
     [PIN_UNLOCK] = {"pin: unlock, granted", pin_unlock, LEFT, RULE_NONE},
@@ -1296,11 +1322,14 @@ static const struct {
     [UNPIN_SUB] = {"unpin: count - 1", unpin_sub, OTHER, RULE_NONE},
     [UNPIN_LOOK] = {"unpin: (look at it)", unpin_decide, OTHER, RULE_NONE},
     [FREE_LOCK] = {"free: group lock", free_lock, RIGHT, RULE_NONE},
-    [FREE_BUSY] = {"free: clear BUSY", free_busy, OTHER, RULE_NONE},
-    [FREE_REC] = {"free: find the record", free_record, BOTH, FREE_UNDER_LOCK},
-    [FREE_REC_STORE] = {"free: record.left -= n", free_record_store, BOTH, FREE_UNDER_LOCK},
+    [FREE_FRAME] = {"free: clear the frame's BUSY", free_frame, OTHER, RULE_NONE},
+    [FREE_SETTLE] = {"free: has a block pins?", free_settle, OTHER, RULE_NONE},
+    [FREE_SETTLE_OR] = {"free: or BUSY to the block", free_settle_or, OTHER, RULE_NONE},
     [FREE_HELD] = {"free: read held", free_held, BOTH, FREE_UNDER_LOCK},
     [FREE_HELD_STORE] = {"free: clear held", free_held_store, BOTH, FREE_UNDER_LOCK},
+    [FREE_BLOCK] = {"free: clear the block's BUSY", free_block, OTHER, RULE_NONE},
+    [FREE_REC] = {"free: read record.left", free_rec, BOTH, FREE_UNDER_LOCK},
+    [FREE_REC_STORE] = {"free: record.left -= n", free_rec_store, BOTH, FREE_UNDER_LOCK},
     [FREE_TICKET] = {"free: ticket -= n, wake at 0", free_ticket, OTHER, RULE_NONE},
     [FREE_UNLOCK] = {"free: unlock", free_unlock, LEFT, RULE_NONE},
     [PUNCH_LOCK] = {"punch: layout lock", punch_lock, RIGHT, RULE_NONE},
@@ -1309,8 +1338,6 @@ static const struct {
     [PUNCH_FAIL_COUNT] = {"punch: FAIL reads a count", punch_fail_count, OTHER, RULE_NONE},
     [PUNCH_SPLIT] = {"punch: split: any pins?", punch_split, OTHER, RULE_NONE},
     [PUNCH_AGAIN] = {"punch: unlock, make counts", punch_again, LEFT, RULE_NONE},
-    [PUNCH_INSTALL] = {"punch: install them", punch_install, OTHER, RULE_NONE},
-    [PUNCH_INSTALL_STORE] = {"punch: (store)", punch_install_store, OTHER, RULE_NONE},
     [PUNCH_SET_EARLY] = {"punch: (set SPLIT)", punch_set_early, OTHER, RULE_NONE},
     [PUNCH_REFS] = {"punch: collective: count + 1", punch_refs, OTHER, RULE_NONE},
     [PUNCH_CUT] = {"punch: cut off, or shift", punch_cut, OTHER, RULE_NONE},
@@ -1326,9 +1353,7 @@ static const struct {
     [PUNCH_UNHOLD_UNLOCK] = {"punch: abort: unlock", punch_unhold_unlock, LEFT, RULE_NONE},
     [DETACH_LOCK] = {"detach: group lock", detach_lock, RIGHT, RULE_NONE},
     [DETACH_UNIT] = {"detach: any pins?", detach_unit, OTHER, RULE_NONE},
-    [DETACH_RECORD] = {"detach: read record.left", detach_record, BOTH, DETACH_UNDER_LOCK},
-    [DETACH_RECORD_STORE] = {"detach: insert the record", detach_record_store, BOTH,
-			     DETACH_UNDER_LOCK},
+    [DETACH_RECORD] = {"detach: insert the record", detach_record, BOTH, DETACH_UNDER_LOCK},
     [DETACH_OR] = {"detach: or BUSY", detach_or, OTHER, RULE_NONE},
     [DETACH_OR_STORE] = {"detach: (store)", detach_or_store, OTHER, RULE_NONE},
     [DETACH_CLEAR] = {"detach: nobody left: free", detach_clear, OTHER, RULE_NONE},
@@ -1344,8 +1369,8 @@ static const struct {
     [ALLOC_GROUP_LOCK] = {"alloc: group lock", alloc_group_lock, RIGHT, RULE_NONE},
     [ALLOC_TAKE] = {"alloc: take and hold", alloc_take, OTHER, RULE_NONE},
     [ALLOC_RESET] = {"alloc: whole: clear SPLIT", alloc_reset, OTHER, RULE_NONE},
-    [ALLOC_DROP_COUNTS] = {"alloc: whole: drop the counts", alloc_drop_counts, OTHER, RULE_NONE},
-    [ALLOC_DROP_STORE] = {"alloc: (store)", alloc_drop_store, OTHER, RULE_NONE},
+    [ALLOC_DROP_COUNTS] = {"alloc: whole: are there counts?", alloc_drop_counts, OTHER, RULE_NONE},
+    [ALLOC_DROP_STORE] = {"alloc: whole: drop them", alloc_drop_store, OTHER, RULE_NONE},
     [ALLOC_GROUP_UNLOCK] = {"alloc: group unlock", alloc_group_unlock, LEFT, RULE_NONE},
     [ALLOC_COMMIT] = {"alloc: commit, apply", alloc_commit, OTHER, RULE_NONE},
     [ALLOC_UNHOLD_LOCK] = {"alloc: group lock", alloc_unhold_lock, RIGHT, RULE_NONE},
