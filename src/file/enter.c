@@ -130,7 +130,7 @@ int64_t enter_leave(int64_t ret, const char *what)
  * rest the code says enough. */
 int64_t enter_leave_fast(int64_t ret, const char *what)
 {
-	if (ret == -EIO || ret == -EUCLEAN || ret == -EBADMSG || ret == -EFAULT)
+	if (ret == -EIO || ret == -EUCLEAN || ret == -EBADMSG || ret == -EFAULT || ret == -ENOSPC)
 		return enter_leave(ret, what);
 	if (ret < 0)
 		err_set((int)ret, "%s: %s", what, strerrordesc_np((int)-ret));

@@ -547,10 +547,11 @@ static int alloc_no_space(struct space *s)
 	space_stat(s, &st);
 	return err_set(-ENOSPC,
 		       "no space: of %llu blocks %llu are free, %llu of those kept back for "
-		       "metadata; %llu are busy",
+		       "metadata; %llu are busy, %llu of those pinned",
 		       (unsigned long long)st.blocks, (unsigned long long)st.free,
 		       (unsigned long long)st.reserved,
-		       (unsigned long long)(st.busy_journal + st.busy_pinned));
+		       (unsigned long long)(st.busy_journal + st.busy_pinned),
+		       (unsigned long long)st.busy_pinned);
 }
 
 /* After -ENOSPC: true if it is worth trying again. First what a checkpoint has passed already;
