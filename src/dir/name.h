@@ -38,8 +38,8 @@ struct name_how {
 	bool only_expected;		/* NAME_MOVED, nothing changed, if it is not the inode 'expected' (NULL: no such name) */
 	struct inode *expected;
 	uint32_t ticket;		/* of the transactions that free its blocks; 0: none */
-	struct inode *left;		/* out: a file that has pins, lost its last name and is open nowhere is not freed; it is
-					 * handed back, with a reference, for inode_reap() */
+	struct inode *left;		/* out: a file with leases on it that lost its last name and is open nowhere is not
+					 * freed; it is handed back, with a reference, for inode_reap() */
 };
 enum { NAME_MOVED = 2 };
 /* -ENOENT, -EISDIR; -ENOSPC when it needs an orphan slot. */

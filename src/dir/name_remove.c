@@ -9,10 +9,10 @@
 
 #include <dirent.h>
 
-/* Who has the pins' leases to tell has to look at the map once more before it goes. */
+/* Who has leases to tell of it has to look at the map once more before it goes. */
 static bool name_victim_is_handed_back(const struct name_victim *v)
 {
-	return v->how && atomic_load(&v->in->pins) != 0;
+	return v->how && atomic_load(&v->in->leases) != 0;
 }
 
 /* Its content lock keeps everybody out of the blocks that are freed. It is tried for only: whoever has it may hold it for as

@@ -192,15 +192,12 @@ HF_API int hf_inode_link(hf_volume *vol, struct hf_id id, struct hf_id dir, cons
 	return (int)enter_leave(err, "link");
 }
 
-HF_API int hf_inode_unlink_how(hf_volume *vol, struct hf_id dir, const char *name,
-			       const struct hf_how *how)
+static int inode_unlink(hf_volume *vol, struct hf_id dir, const char *name, const struct hf_how *how)
 {
 	struct inode *d;
 	char s[256];
-	int err = enter_volume_change(vol);
+	int err = path_name_copy(s, name);
 
-	if (!err)
-		err = path_name_copy(s, name);
 	if (err)
 		return err;
 	err = inode_of_dir(vol, dir, &d);
@@ -211,9 +208,24 @@ HF_API int hf_inode_unlink_how(hf_volume *vol, struct hf_id dir, const char *nam
 	return (int)enter_leave(err, "unlink");
 }
 
+HF_API int hf_inode_unlink_how(hf_volume *vol, struct hf_id dir, const char *name,
+			       const struct hf_how *how)
+{
+	int err = enter_volume_change(vol);
+
+	if (err)
+		return err;
+	volume_hold(vol);
+	err = inode_unlink(vol, dir, name, how);
+	volume_unhold(vol);
+	return err;
+}
+
 HF_API int hf_inode_unlink(hf_volume *vol, struct hf_id dir, const char *name)
 {
-	return hf_inode_unlink_how(vol, dir, name, NULL);
+	int err = enter_volume_change(vol);
+
+	return err ? err : inode_unlink(vol, dir, name, NULL);
 }
 
 HF_API int hf_inode_rmdir(hf_volume *vol, struct hf_id dir, const char *name)
@@ -237,16 +249,14 @@ HF_API int hf_inode_rmdir(hf_volume *vol, struct hf_id dir, const char *name)
 	return (int)enter_leave(err, "rmdir");
 }
 
-HF_API int hf_inode_rename_how(hf_volume *vol, struct hf_id olddir, const char *oldname,
-			       struct hf_id newdir, const char *newname, unsigned flags,
-			       const struct hf_how *how)
+static int inode_rename(hf_volume *vol, struct hf_id olddir, const char *oldname,
+			struct hf_id newdir, const char *newname, unsigned flags,
+			const struct hf_how *how)
 {
 	struct inode *from, *to;
 	char s[256], d[256];
-	int err = enter_volume_change(vol);
+	int err = path_name_copy(s, oldname);
 
-	if (!err)
-		err = path_name_copy(s, oldname);
 	if (!err)
 		err = path_name_copy(d, newname);
 	if (err)
@@ -266,7 +276,23 @@ HF_API int hf_inode_rename_how(hf_volume *vol, struct hf_id olddir, const char *
 HF_API int hf_inode_rename(hf_volume *vol, struct hf_id olddir, const char *oldname,
 			   struct hf_id newdir, const char *newname, unsigned flags)
 {
-	return hf_inode_rename_how(vol, olddir, oldname, newdir, newname, flags, NULL);
+	int err = enter_volume_change(vol);
+
+	return err ? err : inode_rename(vol, olddir, oldname, newdir, newname, flags, NULL);
+}
+
+HF_API int hf_inode_rename_how(hf_volume *vol, struct hf_id olddir, const char *oldname,
+			       struct hf_id newdir, const char *newname, unsigned flags,
+			       const struct hf_how *how)
+{
+	int err = enter_volume_change(vol);
+
+	if (err)
+		return err;
+	volume_hold(vol);
+	err = inode_rename(vol, olddir, oldname, newdir, newname, flags, how);
+	volume_unhold(vol);
+	return err;
 }
 
 HF_API ssize_t hf_inode_readlink(hf_volume *vol, struct hf_id id, char *buf, size_t size)

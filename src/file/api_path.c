@@ -141,16 +141,13 @@ out:
 	return (int)enter_leave(err, "link");
 }
 
-HF_API int hf_unlink_how(hf_volume *vol, const char *path, const struct hf_how *how)
+static int path_unlink(hf_volume *vol, const char *path, const struct hf_how *how)
 {
 	struct inode *dir;
 	char last[256];
 	bool is_dir;
-	int err = enter_volume_change(vol);
+	int err = path_parent(vol, path, &dir, last, &is_dir);
 
-	if (err)
-		return err;
-	err = path_parent(vol, path, &dir, last, &is_dir);
 	if (err)
 		return (int)enter_leave(err, "unlink");
 	err = is_dir ? -ENOTDIR : names_unlink(dir, last, how);
@@ -158,9 +155,23 @@ HF_API int hf_unlink_how(hf_volume *vol, const char *path, const struct hf_how *
 	return (int)enter_leave(err, "unlink");
 }
 
+HF_API int hf_unlink_how(hf_volume *vol, const char *path, const struct hf_how *how)
+{
+	int err = enter_volume_change(vol);
+
+	if (err)
+		return err;
+	volume_hold(vol);
+	err = path_unlink(vol, path, how);
+	volume_unhold(vol);
+	return err;
+}
+
 HF_API int hf_unlink(hf_volume *vol, const char *path)
 {
-	return hf_unlink_how(vol, path, NULL);
+	int err = enter_volume_change(vol);
+
+	return err ? err : path_unlink(vol, path, NULL);
 }
 
 HF_API int hf_rmdir(hf_volume *vol, const char *path)
@@ -196,17 +207,14 @@ static int rename_wants_dir(struct inode *dir, const char *name)
 	return err;
 }
 
-HF_API int hf_rename_how(hf_volume *vol, const char *oldpath, const char *newpath, unsigned flags,
-			 const struct hf_how *how)
+static int path_rename(hf_volume *vol, const char *oldpath, const char *newpath, unsigned flags,
+		       const struct hf_how *how)
 {
 	char oldname[256], newname[256];
 	struct inode *olddir, *newdir;
 	bool old_is_dir, new_is_dir;
-	int err = enter_volume_change(vol);
+	int err = path_parent(vol, oldpath, &olddir, oldname, &old_is_dir);
 
-	if (err)
-		return err;
-	err = path_parent(vol, oldpath, &olddir, oldname, &old_is_dir);
 	if (err)
 		return (int)enter_leave(err, "rename");
 	err = path_parent(vol, newpath, &newdir, newname, &new_is_dir);
@@ -222,19 +230,32 @@ out_old:
 	return (int)enter_leave(err, "rename");
 }
 
+HF_API int hf_rename_how(hf_volume *vol, const char *oldpath, const char *newpath, unsigned flags,
+			 const struct hf_how *how)
+{
+	int err = enter_volume_change(vol);
+
+	if (err)
+		return err;
+	volume_hold(vol);
+	err = path_rename(vol, oldpath, newpath, flags, how);
+	volume_unhold(vol);
+	return err;
+}
+
 HF_API int hf_rename(hf_volume *vol, const char *oldpath, const char *newpath, unsigned flags)
 {
-	return hf_rename_how(vol, oldpath, newpath, flags, NULL);
+	int err = enter_volume_change(vol);
+
+	return err ? err : path_rename(vol, oldpath, newpath, flags, NULL);
 }
 
 static int path_setattr(hf_volume *vol, const char *path, const struct hf_setattr *attr, bool follow,
 			const struct hf_how *how)
 {
 	struct inode *in;
-	int err = enter_volume_change(vol);
+	int err;
 
-	if (err)
-		return err;
 	if (!attr)
 		return err_set(-EINVAL, "setattr: the attributes are NULL");
 	err = path_inode(vol, path, follow, &in);
@@ -247,7 +268,9 @@ static int path_setattr(hf_volume *vol, const char *path, const struct hf_setatt
 
 HF_API int hf_setattr(hf_volume *vol, const char *path, const struct hf_setattr *attr, bool follow)
 {
-	return path_setattr(vol, path, attr, follow, NULL);
+	int err = enter_volume_change(vol);
+
+	return err ? err : path_setattr(vol, path, attr, follow, NULL);
 }
 
 HF_API int hf_chmod(hf_volume *vol, const char *path, uint32_t mode)
@@ -260,11 +283,19 @@ HF_API int hf_chmod(hf_volume *vol, const char *path, uint32_t mode)
 HF_API int hf_truncate_how(hf_volume *vol, const char *path, uint64_t size, const struct hf_how *how)
 {
 	const struct hf_setattr attr = {.set = HF_SET_SIZE, .size = size};
+	int err = enter_volume_change(vol);
 
-	return path_setattr(vol, path, &attr, true, how);
+	if (err)
+		return err;
+	volume_hold(vol);
+	err = path_setattr(vol, path, &attr, true, how);
+	volume_unhold(vol);
+	return err;
 }
 
 HF_API int hf_truncate(hf_volume *vol, const char *path, uint64_t size)
 {
-	return hf_truncate_how(vol, path, size, NULL);
+	const struct hf_setattr attr = {.set = HF_SET_SIZE, .size = size};
+
+	return hf_setattr(vol, path, &attr, true);
 }

@@ -33,7 +33,7 @@ int how_ask(struct how *h, struct inode *in, struct how_range touched)
 {
 	int err;
 
-	if (h->pinned != HF_PINNED_FAIL || atomic_load(&in->pins) == 0 || touched.n == 0)
+	if (h->pinned != HF_PINNED_FAIL || atomic_load(&in->leases) == 0 || touched.n == 0)
 		return 0;
 	rwl_rdlock(&in->layout);
 	err = pin_notice_gather(in, touched.first, touched.n, &h->notice);
@@ -41,9 +41,7 @@ int how_ask(struct how *h, struct inode *in, struct how_range touched)
 	if (err)
 		return err;
 	pin_notify(h->fs, &h->notice);
-	/* In a callback there is nobody else who could run the others. */
-	if (!pin_on_notifier())
-		pin_notice_wait(h->fs, &h->notice);
+	pin_notice_wait(h->fs, &h->notice);
 	pin_notice_drop(&h->notice);
 	return 0;
 }
@@ -82,7 +80,7 @@ int how_begin(struct how *h, struct inode *in, struct how_range touched, struct 
 /* A transaction that is tried again gathers again: pins may have come meanwhile. */
 int how_gather(struct how *h, struct inode *in)
 {
-	if (!h || h->settled || h->n == 0 || atomic_load(&in->pins) == 0)
+	if (!h || h->settled || h->n == 0 || atomic_load(&in->leases) == 0)
 		return 0;
 	pin_notice_drop(&h->notice);
 	return pin_notice_gather(in, h->first, h->n, &h->notice);

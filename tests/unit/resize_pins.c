@@ -605,7 +605,7 @@ static void test_names_open(void)
 	OK(hf_unmount(&vol));
 }
 
-/* A file that has pins goes through an orphan slot, so that its leases can be asked for; nothing is left
+/* A file with leases on it goes through an orphan slot, so that they can be asked for; nothing is left
  * of that. */
 static void test_names_handed_back(void)
 {
@@ -619,16 +619,220 @@ static void test_names_handed_back(void)
 		struct inode *in = f->in;
 
 		inode_ref(in);
-		atomic_store(&in->pins, 1);
+		atomic_store(&in->leases, 1);
 		OK(hf_close(&f));
 		OK(i % 2 ? hf_unlink(vol, "/f") : hf_rename(vol, "/keep", "/f", 0));
-		atomic_store(&in->pins, 0);
+		atomic_store(&in->leases, 0);
 		CU_ASSERT(atomic_load(&in->dead));
 		inode_put(in);
 		OK(i % 2 ? 0 : hf_rename(vol, "/f", "/keep", 0));
 	}
 	CU_ASSERT_EQUAL(vol_used(vol), used);
 	OK(hf_unmount(&vol));
+}
+
+/* ---- one's own pins (rule T10) and leases (rule T11) */
+
+static hf_pin_id pin(hf_file *f, uint64_t off, uint64_t len)
+{
+	struct hf_pin_options o = {.struct_size = sizeof(o), .flags = HF_PIN_WRITE, .tag = "test"};
+	hf_pin_id id = 0;
+
+	OK(hf_pin(f, off, len, &o, NULL, NULL, &id));
+	return id;
+}
+
+/* Nothing is done, and at once. In the range of zero-range and insert nothing is detached. */
+static void test_T10_own_pin(void)
+{
+	struct hf_how wait = how(HF_PINNED_WAIT, FOREVER);
+
+	for (enum op op = 0; op < OPS; op++) {
+		hf_volume *vol = vol_memory(16 * MIB);
+		hf_file *f = blocks(vol, "/f", 24);
+		struct seen a = seen(f), b;
+		hf_pin_id own = pin(f, 12 * BLK, BLK), beside = pin(f, 0, BLK);
+
+		GET(op_detaches(op) ? -EDEADLK : 0, do_op(vol, f, op, &wait));
+		b = seen(f);
+		CU_ASSERT_EQUAL(same(&a, &b), op_detaches(op));
+		OK(hf_unpin(vol, own));
+		if (op_detaches(op)) {
+			OK(do_op(vol, f, op, &wait));
+			CU_ASSERT(op_is_done(f, op));
+		}
+		OK(hf_unpin(vol, beside));
+		OK(hf_close(&f));
+		OK(hf_unmount(&vol));
+	}
+}
+
+static void test_T10_names(void)
+{
+	struct hf_how wait = how(HF_PINNED_WAIT, FOREVER);
+
+	for (unsigned which = 0; which < 4; which++) {
+		hf_volume *vol = vol_memory(16 * MIB);
+		hf_file *f = blocks(vol, "/f", 24), *n = blocks(vol, "/new", 1);
+		hf_pin_id own = pin(f, 3 * BLK, BLK);
+		struct hf_id id = id_of(vol, "/f");
+
+		OK(hf_close(&f));
+		FAILS(EDEADLK, take_name(vol, which, &wait));
+		CU_ASSERT_EQUAL(id_of(vol, "/f").ino, id.ino);
+		OK(hf_link(vol, "/f", "/second"));
+		OK(take_name(vol, which, &wait)); /* not the last */
+		FAILS(EDEADLK, hf_unlink_how(vol, "/second", &wait));
+		OK(hf_unpin(vol, own));
+		OK(hf_unlink_how(vol, "/second", &wait));
+		CU_ASSERT_EQUAL(busy(vol), 0);
+		OK(hf_close(&n));
+		OK(hf_unmount(&vol));
+	}
+}
+
+struct told {
+	hf_file *f;
+	_Atomic unsigned calls;
+	_Atomic int wait_ret, unpin_ret;
+	_Atomic uint64_t busy;
+	bool lets_go;
+};
+
+static void be_told(void *ctx, hf_volume *vol, hf_pin_id id)
+{
+	struct told *t = ctx;
+	struct hf_how wait = how(HF_PINNED_WAIT, FOREVER);
+	struct hf_statfs s;
+
+	hf_statfs(vol, &s);
+	atomic_store(&t->busy, s.blocks_busy_pinned);
+	if (t->f)
+		atomic_store(&t->wait_ret, hf_ftruncate_how(t->f, 0, &wait));
+	if (t->lets_go)
+		atomic_store(&t->unpin_ret, hf_unpin(vol, id));
+	atomic_fetch_add(&t->calls, 1);
+}
+
+static hf_pin_id lease(hf_volume *vol, hf_file *f, struct told *t, uint64_t deadline_ns)
+{
+	struct hf_lease_options o = {sizeof(o), be_told, t, deadline_ns};
+	hf_pin_id id = pin(f, 12 * BLK, 3 * BLK);
+
+	OK(hf_lease(vol, id, &o));
+	return id;
+}
+
+static void await_call(struct told *t, unsigned calls)
+{
+	while (atomic_load(&t->calls) < calls)
+		nanosleep(&(struct timespec){0, 100000}, NULL);
+}
+
+static void *take_over(void *arg)
+{
+	struct told *t = arg;
+
+	/* Pins belong to their thread, which would wait for itself. */
+	return (void *)(intptr_t)hf_ftruncate_how(t->f, 8 * BLK,
+						  &(struct hf_how){sizeof(struct hf_how), HF_PINNED_WAIT, FOREVER});
+}
+
+static void test_T11_leases(void)
+{
+	for (enum op op = 0; op < OPS; op++) {
+		hf_volume *vol = vol_memory(16 * MIB);
+		hf_file *f = blocks(vol, "/f", 24);
+		struct told t = {.lets_go = true}, stays = {.lets_go = false};
+		hf_pin_id id;
+
+		/* FAIL asks before it decides; a holder that does not let go has until its deadline. */
+		id = lease(vol, f, &stays, 1000000);
+		FAILS(EBUSY, do_op(vol, f, op, &fail));
+		await_call(&stays, 1);
+		CU_ASSERT_EQUAL(atomic_load(&stays.busy), 0);
+		OK(hf_unpin(vol, id));
+		lease(vol, f, &t, FOREVER);
+		OK(do_op(vol, f, op, &fail));
+		await_call(&t, 1);
+		CU_ASSERT(op_is_done(f, op));
+		OK(hf_close(&f));
+		OK(hf_unlink(vol, "/f"));
+		/* DELAY tells when it has detached, once. */
+		f = blocks(vol, "/f", 24);
+		id = lease(vol, f, &stays, 0);
+		OK(do_op(vol, f, op, &delay));
+		if (op_detaches(op)) {
+			await_call(&stays, 2);
+			CU_ASSERT_EQUAL(atomic_load(&stays.busy), 3);
+		}
+		OK(hf_unpin(vol, id));
+		CU_ASSERT_EQUAL(atomic_load(&stays.calls), op_detaches(op) ? 2 : 1);
+		CU_ASSERT_EQUAL(busy(vol), 0);
+		OK(hf_close(&f));
+		OK(hf_unmount(&vol));
+	}
+}
+
+static void test_T11_wait(void)
+{
+	hf_volume *vol = vol_memory(16 * MIB);
+	hf_file *f = blocks(vol, "/f", 24), *g = blocks(vol, "/g", 2);
+	struct told t = {.lets_go = true, .f = g}, who = {.f = f};
+	pthread_t thread;
+	void *ret;
+
+	/* WAIT sleeps until the holder, asked, has let go. In the callback nobody waits. */
+	lease(vol, f, &t, 0);
+	CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, take_over, &who), 0);
+	pthread_join(thread, &ret);
+	CU_ASSERT_EQUAL((intptr_t)ret, 0);
+	CU_ASSERT(atomic_load(&t.calls) <= 1 && atomic_load(&t.unpin_ret) == 0);
+	await_call(&t, 1);
+	CU_ASSERT_EQUAL(atomic_load(&t.wait_ret), -EDEADLK);
+	GET(2 * BLK, (int64_t)vol_size(g));
+	OK(hf_close(&f));
+	OK(hf_close(&g));
+	OK(hf_unmount(&vol));
+}
+
+static void test_T11_names(void)
+{
+	for (unsigned which = 0; which < 5; which++) {
+		hf_volume *vol = vol_memory(16 * MIB);
+		hf_file *f = blocks(vol, "/f", 24), *n = blocks(vol, "/new", 1);
+		struct told stays = {.lets_go = false}, t = {.lets_go = true};
+		hf_pin_id id = lease(vol, f, &stays, 1000000);
+
+		if (which == 4) { /* the last close frees it */
+			OK(hf_unlink(vol, "/f"));
+			CU_ASSERT_EQUAL(atomic_load(&stays.calls), 0);
+			OK(hf_close(&f));
+			await_call(&stays, 1);
+			CU_ASSERT_EQUAL(atomic_load(&stays.busy), 3);
+		} else {
+			OK(hf_close(&f));
+			FAILS(EBUSY, take_name(vol, which, &fail));
+			OK(take_name(vol, which, NULL));
+			await_call(&stays, 2);
+			CU_ASSERT_EQUAL(atomic_load(&stays.busy), 3);
+		}
+		OK(hf_unpin(vol, id));
+		CU_ASSERT_EQUAL(busy(vol), 0);
+		if (which < 4) {
+			OK(hf_close(&n));
+			OK(hf_unlink(vol, which & 1 ? "/f" : "/new"));
+			f = blocks(vol, "/f", 24);
+			n = blocks(vol, "/new", 1);
+			lease(vol, f, &t, FOREVER);
+			OK(hf_close(&f));
+			OK(take_name(vol, which, &fail));
+			await_call(&t, 1);
+			CU_ASSERT_EQUAL(busy(vol), 0);
+		}
+		OK(hf_close(&n));
+		OK(hf_unmount(&vol));
+	}
 }
 
 /* ---- full volumes */
@@ -795,6 +999,11 @@ int main(void)
 	    {"names, wait", test_names_wait},
 	    {"names, open", test_names_open},
 	    {"names, handed back", test_names_handed_back},
+	    {"T10: one's own pin", test_T10_own_pin},
+	    {"T10: names", test_T10_names},
+	    {"T11: leases", test_T11_leases},
+	    {"T11: wait", test_T11_wait},
+	    {"T11: names", test_T11_names},
 	    {"no reuse", test_no_reuse},
 	    {"B5: full", test_B5_full},
 	    {"fail, in pieces", test_fail_in_pieces},
