@@ -376,6 +376,8 @@ static bool run_sweep(uint64_t dropped, bool fine, struct totals *totals)
 			print_trace(&sr);
 		states += states_count(sr.seen);
 		runs++;
+		if (states_bytes(sr.seen) > totals->bytes_max)
+			totals->bytes_max = states_bytes(sr.seen);
 		states_delete(&sr.seen);
 	}
 	printf("%-12s %9llu states %6.2f s  %u choices of programs: %s\n", "sweep",
