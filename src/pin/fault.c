@@ -17,6 +17,7 @@
 #include <pthread.h>
 #include <sys/syscall.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 /* On the stack of who asks. */
@@ -159,29 +160,29 @@ static int fault_resolve(struct view *v, uint64_t slot, bool write)
 	}
 }
 
-/* SIGBUS, as the kernel would send it for a page that is not there. One that is blocked or ignored
+/* SIGBUS, as the kernel would send it for a page that is not there. It is blocked until this handler
+ * returns, so that it comes at the access itself. Where the program has it blocked or ignored it
  * kills, as the kernel's does. */
-static void fault_sigbus(void *addr)
+static void fault_sigbus(void *addr, ucontext_t *uc)
 {
 	siginfo_t info = {.si_signo = SIGBUS, .si_code = BUS_ADRERR};
 	struct sigaction act, dfl = {.sa_handler = SIG_DFL};
-	sigset_t bus, blocked;
+	sigset_t bus;
 
 	info.si_addr = addr;
-	pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+	sigemptyset(&bus);
+	sigaddset(&bus, SIGBUS);
+	pthread_sigmask(SIG_BLOCK, &bus, NULL);
 	sigaction(SIGBUS, NULL, &act);
-	if (sigismember(&blocked, SIGBUS) ||
+	if (sigismember(&uc->uc_sigmask, SIGBUS) ||
 	    (!(act.sa_flags & SA_SIGINFO) && act.sa_handler == SIG_IGN)) {
 		sigaction(SIGBUS, &dfl, NULL);
-		sigemptyset(&bus);
-		sigaddset(&bus, SIGBUS);
-		pthread_sigmask(SIG_UNBLOCK, &bus, NULL);
+		sigdelset(&uc->uc_sigmask, SIGBUS);
 	}
 	syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), SIGBUS, &info);
 }
 
-/* True: the access may be tried again. The reference is dropped before the signal, whose handler
- * may not come back. */
+/* True: the access may be tried again. */
 static bool fault_handler(int sig, siginfo_t *info, void *ucontext)
 {
 	struct view *v;
@@ -202,7 +203,7 @@ static bool fault_handler(int sig, siginfo_t *info, void *ucontext)
 	err = ours ? fault_resolve(v, slot, stores && v->writable) : 0;
 	view_leave(v);
 	if (err)
-		fault_sigbus(info->si_addr);
+		fault_sigbus(info->si_addr, ucontext);
 	return ours;
 }
 
