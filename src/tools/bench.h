@@ -42,16 +42,21 @@ void bench_note(struct bench *b, const char *name, const char *text);
 uint64_t bench_random(struct bench *b);
 double bench_now_ns(void);
 void bench_must(int64_t ret, const char *what);	/* ends the program if negative */
+double bench_median(double *v, unsigned n);	/* sorts v */
 int bench_compare_double(const void *a, const void *b);
 
 /* raw counterparts; ctx of the first: size_t bytes */
 void bench_raw_write_random(struct bench *b, void *ctx, unsigned ops);
 void bench_raw_write_64(struct bench *b, void *ctx, unsigned ops);
 void bench_raw_read_random(struct bench *b, void *ctx, unsigned ops);
+double bench_raw_64_ns(struct bench *b);		/* of one, over many: what is too short to pair is compared with it */
 
 void bench_data(struct bench *b);	/* cmd_bench_data.c */
 void bench_names(struct bench *b);	/* cmd_bench_names.c */
 void bench_volume(struct bench *b);	/* cmd_bench_volume.c: truncate, checkpoint, mount, fsck */
 void bench_threads(struct bench *b);	/* cmd_bench_threads.c */
+void bench_threads_pins(struct bench *b);
+void bench_pins(struct bench *b);	/* cmd_bench_pins.c */
+void bench_views(struct bench *b);	/* cmd_bench_views.c */
 
 #endif

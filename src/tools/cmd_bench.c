@@ -45,7 +45,7 @@ int bench_compare_double(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static double median(double *v, unsigned n)
+double bench_median(double *v, unsigned n)
 {
 	qsort(v, n, sizeof(*v), bench_compare_double);
 	return v[n / 2];
@@ -103,8 +103,8 @@ void bench_run(struct bench *b, const struct bench_row *row)
 			row->undo(b, row->ctx, row->ops);
 		ratio[i] = ours[i] / raw[i];
 	}
-	mid_ratio = median(ratio, BENCH_ROUNDS);
-	mid_raw = median(raw, BENCH_ROUNDS);
+	mid_ratio = bench_median(ratio, BENCH_ROUNDS);
+	mid_raw = bench_median(raw, BENCH_ROUNDS);
 	bench_print(b, row->name, mid_raw * mid_ratio, mid_raw, row->raw_name, row->target, row->faster);
 }
 
@@ -130,6 +130,14 @@ void bench_raw_write_64(struct bench *b, void *ctx, unsigned ops)
 		b->drain();
 		b->raw_at = (b->raw_at + 64) % BENCH_RAW_BYTES;
 	}
+}
+
+double bench_raw_64_ns(struct bench *b)
+{
+	double t0 = bench_now_ns();
+
+	bench_raw_write_64(b, NULL, 20000);
+	return (bench_now_ns() - t0) / 20000;
 }
 
 void bench_raw_read_random(struct bench *b, void *ctx, unsigned ops)
@@ -193,11 +201,11 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 
 static bool bench_option(void *ctx, char letter, const char *name, const char *arg)
 {
-	(void)ctx;
 	(void)letter;
 	(void)name;
 	(void)arg;
-	return false;
+	*(bool *)ctx = true;
+	return true;
 }
 
 static int bench_open(struct bench *b, const char *path)
@@ -228,15 +236,16 @@ static int bench_open(struct bench *b, const char *path)
 
 int cmd_bench(int argc, char **argv)
 {
-	static const struct tool_option options[] = {{0}};
+	static const struct tool_option options[] = {{"pins", 0, false, "only the rows about pins and views"}, {0}};
 	struct bench b = {0};
+	bool pins_only = false;
 	double t0 = bench_now_ns();
-	int status = tool_options(argc, argv, "[--json] [VOLUME]",
+	int status = tool_options(argc, argv, "[--pins] [--json] [VOLUME]",
 				  "Measures operations in alternation with what the memory itself can do (libpmem2's non-temporal copy to\n"
 				  "the same mapping) and with tmpfs, in the same run; medians of 15 pairs. Without VOLUME: a 3 GiB volume in\n"
 				  "memory. A VOLUME is written to (files /raw, /bench.*, removed at the end) and claimed to be persistent at\n"
-				  "cache-line granularity. '*' marks a row that misses its target. Takes up to two minutes.",
-				  options, true, bench_option, NULL, &b.json);
+				  "cache-line granularity. '*' marks a row that misses its target. Takes up to three minutes.",
+				  options, true, bench_option, &pins_only, &b.json);
 
 	if (status >= 0)
 		return status;
@@ -246,10 +255,14 @@ int cmd_bench(int argc, char **argv)
 	if (status == EXIT_OK) {
 		if (!b.json)
 			printf("%-46s %12s %12s %8s %s\n", "operation", "ns", "raw ns", "ratio", "target   compared with");
-		bench_data(&b);
-		bench_names(&b);
-		bench_volume(&b);
-		bench_threads(&b);
+		if (!pins_only) {
+			bench_data(&b);
+			bench_names(&b);
+			bench_volume(&b);
+			bench_threads(&b);
+		}
+		bench_pins(&b);
+		bench_views(&b);
 		if (b.json)
 			tool_json_print(json_pack("{s:s,s:s,s:f,s:O}", "volume", argc > optind ? argv[optind] : "memory", "granularity",
 						  pm_gran_name(b.pm->gran), "seconds", (bench_now_ns() - t0) / 1e9, "rows", b.rows));

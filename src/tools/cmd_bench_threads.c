@@ -75,6 +75,19 @@ static void job_raw(struct worker *w)
 	}
 }
 
+static void job_pin(struct worker *w)
+{
+	const struct hf_pin_options opts = {.struct_size = sizeof(opts), .tag = "bench"};
+	hf_pin_id id;
+	unsigned i;
+
+	for (i = 0; i < w->ops; i++) {
+		/* frames of its own, also where the file is shared */
+		bench_must(hf_pin(w->file, (w->index * 8 + (i & 7)) * (2ull << 20), 2 << 20, &opts, NULL, NULL, &id), "pin");
+		bench_must(hf_unpin(w->b->vol, id), "unpin");
+	}
+}
+
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
@@ -165,5 +178,34 @@ void bench_threads(struct bench *b)
 		hf_unlink(b->vol, path);
 		snprintf(path, sizeof(path), "/bench.t%zu", i);
 		hf_rmdir(b->vol, path);
+	}
+}
+
+void bench_threads_pins(struct bench *b)
+{
+	static const struct job one_file = {"two threads: pin + unpin, own frames of one file", job_pin, 100000, 1.9, 0};
+	static const struct job two_files = {"two threads: pin + unpin, own files", job_pin, 100000, 1.9, 0};
+	struct worker w[2] = {0};
+	double one_ns, ours;
+	hf_file *own;
+	char path[32];
+	size_t i;
+
+	for (i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "/bench.w%zu", i);
+		bench_must(hf_open(b->vol, path, HF_O_RDWR | HF_O_CREAT, 0600, &w[i].file), path);
+		bench_must(hf_fallocate(w[i].file, 0, 0, 32 << 20), path);
+	}
+	ours = speedup(b, &two_files, w, &one_ns);
+	bench_print(b, two_files.name, one_ns / ours, one_ns, "one thread", two_files.target, true);
+	own = w[1].file;
+	w[1].file = w[0].file;
+	ours = speedup(b, &one_file, w, &one_ns);
+	bench_print(b, one_file.name, one_ns / ours, one_ns, "one thread", one_file.target, true);
+	w[1].file = own;
+	for (i = 0; i < 2; i++) {
+		bench_must(hf_close(&w[i].file), "close");
+		snprintf(path, sizeof(path), "/bench.w%zu", i);
+		bench_must(hf_unlink(b->vol, path), path);
 	}
 }

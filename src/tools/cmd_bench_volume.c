@@ -59,14 +59,6 @@ static void cut_undo(struct bench *b, void *ctx, unsigned ops)
 	bench_must(hf_unlink(b->vol, "/bench.cut"), "unlink");
 }
 
-static double raw_64_ns(struct bench *b)
-{
-	double t0 = bench_now_ns();
-
-	bench_raw_write_64(b, NULL, 20000);
-	return (bench_now_ns() - t0) / 20000;
-}
-
 /* One truncate is too short to pair with one raw write: each is timed by itself, the raw write over many. */
 static void bench_truncate(struct bench *b, bool scattered, const char *name, double target)
 {
@@ -76,7 +68,7 @@ static void bench_truncate(struct bench *b, bool scattered, const char *name, do
 
 	for (i = 0; i < 7; i++) {
 		cut_prepare(b, &c, 1);
-		raw[i] = raw_64_ns(b);
+		raw[i] = bench_raw_64_ns(b);
 		t0 = bench_now_ns();
 		cut(b, &c, 1);
 		ours[i] = bench_now_ns() - t0;

@@ -1,0 +1,361 @@
+/* Pins and what they cost others: against raw atomics, with many of them held, under truncate. */
+#include "bench.h"
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#define PIN_BYTES    (256ull << 20)
+#define PIN_OPS	     20000u
+#define CUT_BYTES    (1ull << 30)
+#define CUT_ROUNDS   7u
+#define HELD_PINS    1000000u
+#define HELD_EXTENTS 100000u
+#define HELD_ROUNDS  9u
+#define ALLOC_OPS    2000u
+
+struct pins {
+	hf_file *file;
+	uint64_t bytes, unit;		/* pinned are 'unit' bytes at a multiple of it */
+	_Atomic uint64_t *words;	/* one cache line each */
+	uint64_t nwords;
+};
+
+static hf_pin_id pin_for(hf_file *file, uint64_t off, uint64_t len, unsigned flags)
+{
+	const struct hf_pin_options opts = {.struct_size = sizeof(opts), .flags = flags, .tag = "bench"};
+	struct iovec iov[4];
+	size_t n = 4;
+	hf_pin_id id;
+
+	bench_must(hf_pin(file, off, len, &opts, iov, &n, &id), "pin");
+	return id;
+}
+
+static hf_pin_id pin_at(hf_file *file, uint64_t off, uint64_t len)
+{
+	return pin_for(file, off, len, 0);
+}
+
+static void pin_unpin(struct bench *b, void *ctx, unsigned ops)
+{
+	struct pins *p = ctx;
+	uint64_t places = p->bytes / p->unit;
+
+	while (ops--)
+		bench_must(hf_unpin(b->vol, pin_at(p->file, bench_random(b) % places * p->unit, p->unit)), "unpin");
+}
+
+/* The unpin flushes what may have been stored: 2 MiB. */
+static void pin_write_unpin(struct bench *b, void *ctx, unsigned ops)
+{
+	struct pins *p = ctx;
+	uint64_t places = p->bytes / p->unit;
+
+	while (ops--)
+		bench_must(hf_unpin(b->vol, pin_for(p->file, bench_random(b) % places * p->unit, p->unit, HF_PIN_WRITE)), "unpin");
+}
+
+static void raw_flush(struct bench *b, void *ctx, unsigned ops)
+{
+	struct pins *p = ctx;
+
+	while (ops--) {
+		bench_must(pm_flush(b->pm, MOFF((uint64_t)(b->raw - b->pm->base) + bench_random(b) % (BENCH_RAW_BYTES / p->unit) * p->unit),
+				    p->unit), "flush");
+		bench_must(pm_fence(b->pm), "fence");
+	}
+}
+
+static void raw_add(struct bench *b, void *ctx, unsigned ops)
+{
+	struct pins *p = ctx;
+
+	while (ops--)
+		atomic_fetch_add(&p->words[bench_random(b) % p->nwords * 8], 1);
+}
+
+static void raw_pair(struct bench *b, void *ctx, unsigned ops)
+{
+	struct pins *p = ctx;
+
+	while (ops--) {
+		_Atomic uint64_t *w = &p->words[bench_random(b) % p->nwords * 8];
+
+		atomic_fetch_add(w, 1);
+		atomic_fetch_sub(w, 1);
+	}
+}
+
+static void pins_file(struct bench *b, struct pins *p, const char *name, uint64_t bytes, uint64_t unit, bool split)
+{
+	uint64_t off;
+
+	*p = (struct pins){.bytes = bytes, .unit = unit, .nwords = bytes / unit};
+	bench_must(hf_open(b->vol, name, HF_O_RDWR | HF_O_CREAT, 0600, &p->file), name);
+	bench_must(split ? hf_ftruncate(p->file, bytes) : hf_fallocate(p->file, 0, 0, bytes), name);
+	for (off = 0; split && off < bytes; off += 4096)	/* not at the end: blocks, no frames */
+		bench_must(hf_pwrite(p->file, b->src, 4096, off), name);
+	p->words = aligned_alloc(64, (size_t)p->nwords * 64);
+	if (!p->words)
+		bench_must(-ENOMEM, name);
+	memset(p->words, 0, (size_t)p->nwords * 64);
+}
+
+static void pins_done(struct bench *b, struct pins *p, const char *name)
+{
+	bench_must(hf_close(&p->file), name);
+	bench_must(hf_unlink(b->vol, name), name);
+	free(p->words);
+}
+
+static void bench_pair(struct bench *b)
+{
+	struct pins p;
+
+	pins_file(b, &p, "/bench.pins", PIN_BYTES, HF_FRAME_SIZE, false);
+	bench_run(b, &(struct bench_row){.name = "pin + unpin of a frame", .raw_name = "an atomic add", .target = 4, .ops = PIN_OPS,
+					 .ours = pin_unpin, .raw = raw_add, .ctx = &p});
+	bench_run(b, &(struct bench_row){.name = "the same, against both", .raw_name = "a pair of atomic adds", .ops = PIN_OPS,
+					 .ours = pin_unpin, .raw = raw_pair, .ctx = &p});
+	bench_run(b, &(struct bench_row){.name = "pin + unpin of a frame for writing", .raw_name = "a flush of 2 MiB", .ops = PIN_OPS / 50,
+					 .ours = pin_write_unpin, .raw = raw_flush, .ctx = &p});
+	pins_done(b, &p, "/bench.pins");
+	pins_file(b, &p, "/bench.pins", PIN_BYTES / 4, 4096, true);
+	bench_run(b, &(struct bench_row){.name = "pin + unpin of 4 KiB in a split frame", .raw_name = "an atomic add", .ops = PIN_OPS,
+					 .ours = pin_unpin, .raw = raw_add, .ctx = &p});
+	pins_done(b, &p, "/bench.pins");
+	pins_file(b, &p, "/bench.pins", 4096, 4096, true);
+	bench_run(b, &(struct bench_row){.name = "pin + unpin of a file of one block", .raw_name = "an atomic add", .ops = PIN_OPS,
+					 .ours = pin_unpin, .raw = raw_add, .ctx = &p});
+	pins_done(b, &p, "/bench.pins");
+}
+
+/* ---- truncate under pins */
+
+/* One round: the time of the truncate, and of dropping the pins of what it detached, each. */
+static void cut_round(struct bench *b, uint64_t bytes, uint64_t pins, double *cut, double *drop)
+{
+	hf_pin_id *id = calloc((size_t)pins + 1, sizeof(*id));
+	hf_file *file;
+	uint64_t i;
+	double t0;
+
+	if (!id)
+		bench_must(-ENOMEM, "pins");
+	bench_must(hf_syncfs(b->vol), "sync");
+	bench_must(hf_open(b->vol, "/bench.cut", HF_O_RDWR | HF_O_CREAT, 0600, &file), "file");
+	bench_must(hf_fallocate(file, 0, 0, bytes), "fallocate");
+	for (i = 0; i < pins; i++)
+		id[i] = pin_at(file, i * HF_FRAME_SIZE, HF_FRAME_SIZE);
+	t0 = bench_now_ns();
+	bench_must(hf_ftruncate(file, 0), "truncate");
+	*cut = bench_now_ns() - t0;
+	t0 = bench_now_ns();
+	for (i = 0; i < pins; i++)
+		bench_must(hf_unpin(b->vol, id[i]), "unpin");
+	*drop = pins ? (bench_now_ns() - t0) / (double)pins : 0;
+	bench_must(hf_close(&file), "close");
+	bench_must(hf_unlink(b->vol, "/bench.cut"), "unlink");
+	free(id);
+}
+
+static void bench_cut(struct bench *b, uint64_t bytes, uint64_t pins, const char *how, double target)
+{
+	double cut[CUT_ROUNDS], raw[CUT_ROUNDS], drop[CUT_ROUNDS];
+	char name[64];
+	unsigned i;
+
+	for (i = 0; i < CUT_ROUNDS; i++) {
+		raw[i] = bench_raw_64_ns(b);
+		cut_round(b, bytes, pins, &cut[i], &drop[i]);
+	}
+	snprintf(name, sizeof(name), "truncate %llu MiB of huge leaves, %s pinned", (unsigned long long)(bytes >> 20), how);
+	/* the targets are of 1 GiB */
+	bench_print(b, name, bench_median(cut, CUT_ROUNDS), bench_median(raw, CUT_ROUNDS), "raw 64 B", bytes == CUT_BYTES ? target : 0, false);
+	if (pins > 1)
+		bench_print(b, "the last unpin of a frame that was cut off", bench_median(drop, CUT_ROUNDS), bench_median(raw, CUT_ROUNDS), "raw 64 B",
+			    0, false);
+}
+
+static void bench_cuts(struct bench *b)
+{
+	uint64_t bytes = CUT_BYTES;
+	struct hf_statfs s;
+
+	bench_must(hf_syncfs(b->vol), "sync");
+	bench_must(hf_statfs(b->vol, &s), "statfs");
+	while (bytes > HF_FRAME_SIZE && bytes / HF_FRAME_SIZE + 16 > s.frames_free)
+		bytes /= 2;
+	bench_cut(b, bytes, 0, "none", 45);
+	bench_cut(b, bytes, 1, "one", 45);
+	bench_cut(b, bytes, bytes / HF_FRAME_SIZE, "all", 75);
+}
+
+/* ---- many held */
+
+struct held {
+	struct pins frame, block;
+	hf_pin_id *pins, *busy;
+	uint64_t npins, nbusy;
+	hf_file *holes;			/* every other block of it is in use */
+};
+
+struct costs {
+	double frame, block, alloc, freeing;	/* pin + unpin; one block allocated; one freed */
+};
+
+static double timed_pins(struct bench *b, struct pins *p)
+{
+	double ns[HELD_ROUNDS], t0;
+	unsigned i;
+
+	for (i = 0; i < HELD_ROUNDS; i++) {
+		t0 = bench_now_ns();
+		pin_unpin(b, p, PIN_OPS);
+		ns[i] = (bench_now_ns() - t0) / PIN_OPS;
+	}
+	return bench_median(ns, HELD_ROUNDS);
+}
+
+/* A block at a time is put into a file of holes; punched out again. */
+static void timed_alloc(struct bench *b, struct costs *c)
+{
+	double take[HELD_ROUNDS], give[HELD_ROUNDS], t0;
+	hf_file *file;
+	unsigned i, k;
+
+	bench_must(hf_open(b->vol, "/bench.alloc", HF_O_RDWR | HF_O_CREAT, 0600, &file), "file");
+	bench_must(hf_ftruncate(file, ALLOC_OPS * 8192), "size");
+	for (i = 0; i < HELD_ROUNDS; i++) {
+		bench_must(hf_syncfs(b->vol), "sync");
+		t0 = bench_now_ns();
+		for (k = 0; k < ALLOC_OPS; k++)
+			bench_must(hf_fallocate(file, 0, k * 8192ull, 4096), "allocate");
+		take[i] = (bench_now_ns() - t0) / ALLOC_OPS;
+		t0 = bench_now_ns();
+		for (k = 0; k < ALLOC_OPS; k++)
+			bench_must(hf_fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, k * 8192ull, 4096), "punch");
+		give[i] = (bench_now_ns() - t0) / ALLOC_OPS;
+	}
+	bench_must(hf_close(&file), "close");
+	bench_must(hf_unlink(b->vol, "/bench.alloc"), "unlink");
+	c->alloc = bench_median(take, HELD_ROUNDS);
+	c->freeing = bench_median(give, HELD_ROUNDS);
+}
+
+static void costs_now(struct bench *b, struct held *h, struct costs *c)
+{
+	c->frame = timed_pins(b, &h->frame);
+	c->block = timed_pins(b, &h->block);
+	timed_alloc(b, c);
+}
+
+static void costs_print(struct bench *b, const char *with, const struct costs *now, const struct costs *empty)
+{
+	const struct {
+		const char *what;
+		double now, empty;
+	} row[] = {{"pin + unpin of a frame", now->frame, empty->frame},
+		   {"pin + unpin of 4 KiB", now->block, empty->block},
+		   {"allocate 4 KiB", now->alloc, empty->alloc},
+		   {"punch 4 KiB", now->freeing, empty->freeing}};
+	char name[96];
+	size_t i;
+
+	for (i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+		snprintf(name, sizeof(name), "%s, %s", row[i].what, with);
+		bench_print(b, name, row[i].now, row[i].empty, "the same, none held", 2, false);
+	}
+}
+
+/* Half of them on frames, half on blocks; every place many times. */
+static void hold_pins(struct bench *b, struct held *h)
+{
+	double t0 = bench_now_ns();
+	struct pins *p;
+
+	for (h->npins = 0; h->npins < HELD_PINS; h->npins++) {
+		p = h->npins & 1 ? &h->block : &h->frame;
+		h->pins[h->npins] = pin_at(p->file, h->npins / 2 % (p->bytes / p->unit) * p->unit, p->unit);
+	}
+	bench_print(b, "pin, the first 1,000,000, each", (bench_now_ns() - t0) / HELD_PINS, 0, "-", 0, false);
+}
+
+/* Each second block is pinned and punched: no two busy ones are adjacent. */
+static void hold_busy(struct bench *b, struct held *h, uint64_t extents)
+{
+	double t0;
+	uint64_t i;
+
+	for (i = 0; i < extents; i++)
+		h->busy[i] = pin_at(h->holes, i * 8192, 4096);
+	t0 = bench_now_ns();
+	for (i = 0; i < extents; i++)
+		bench_must(hf_fallocate(h->holes, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, i * 8192, 4096), "punch");
+	bench_print(b, "punch of a pinned block, each of many", (bench_now_ns() - t0) / (double)extents, 0, "-", 0, false);
+	h->nbusy = extents;
+}
+
+static void let_go(struct bench *b, hf_pin_id *ids, uint64_t n, const char *name)
+{
+	double t0 = bench_now_ns();
+	uint64_t i;
+
+	for (i = 0; i < n; i++)
+		bench_must(hf_unpin(b->vol, ids[i]), "unpin");
+	bench_print(b, name, (bench_now_ns() - t0) / (double)n, 0, "-", 0, false);
+}
+
+static void holes_file(struct bench *b, struct held *h, uint64_t extents)
+{
+	uint64_t off, bytes = extents * 8192;
+
+	bench_must(hf_open(b->vol, "/bench.holes", HF_O_RDWR | HF_O_CREAT, 0600, &h->holes), "file");
+	bench_must(hf_ftruncate(h->holes, bytes), "size");
+	for (off = 0; off < bytes; off += 65536)		/* not at the end, not whole frames: blocks */
+		bench_must(hf_pwrite(h->holes, b->src, min_u64(65536, bytes - off), off), "fill");
+}
+
+static void bench_held(struct bench *b)
+{
+	struct costs empty, pinned, busy;
+	struct held h = {0};
+	struct hf_statfs s;
+	uint64_t extents;
+
+	bench_must(hf_statfs(b->vol, &s), "statfs");
+	extents = min_u64(HELD_EXTENTS, s.blocks_free / 4);
+	h.pins = calloc(HELD_PINS, sizeof(hf_pin_id));
+	h.busy = calloc(HELD_EXTENTS, sizeof(hf_pin_id));
+	if (!h.pins || !h.busy)
+		bench_must(-ENOMEM, "pins");
+	pins_file(b, &h.frame, "/bench.frame", PIN_BYTES, HF_FRAME_SIZE, false);
+	pins_file(b, &h.block, "/bench.block", PIN_BYTES / 8, 4096, true);
+	holes_file(b, &h, extents);
+	costs_now(b, &h, &empty);
+	hold_pins(b, &h);
+	costs_now(b, &h, &pinned);
+	costs_print(b, "1 M pins held", &pinned, &empty);
+	hold_busy(b, &h, extents);
+	costs_now(b, &h, &busy);
+	costs_print(b, "and 100,000 busy extents", &busy, &empty);
+	let_go(b, h.busy, h.nbusy, "the last unpin of a punched block, each of many");
+	let_go(b, h.pins, h.npins, "unpin, 1,000,000, each");
+	bench_must(hf_close(&h.holes), "close");
+	bench_must(hf_unlink(b->vol, "/bench.holes"), "unlink");
+	pins_done(b, &h.frame, "/bench.frame");
+	pins_done(b, &h.block, "/bench.block");
+	free(h.pins);
+	free(h.busy);
+}
+
+void bench_pins(struct bench *b)
+{
+	bench_pair(b);
+	bench_threads_pins(b);
+	bench_cuts(b);
+	bench_held(b);
+}
