@@ -363,6 +363,302 @@ static void test_unmount_busy(void)
 	OK(hf_unmount(&vol));
 }
 
+/* ---- lists */
+
+static size_t list_pins(hf_volume *vol, struct hf_pin_info *out, size_t max, size_t step)
+{
+	uint64_t cursor = 0;
+	size_t n, all = 0;
+
+	while (cursor != UINT64_MAX && all < max) {
+		OK(hf_pin_list(vol, &cursor, out + all, step < max - all ? step : max - all, &n));
+		all += n;
+	}
+	return all;
+}
+
+/* Those that wait for pins. */
+static size_t list_busy(hf_volume *vol, struct hf_busy *out, size_t max, size_t step)
+{
+	struct hf_busy some[16];
+	uint64_t cursor = 0;
+	size_t n, all = 0;
+
+	while (cursor != UINT64_MAX && all < max) {
+		OK(hf_busy_list(vol, &cursor, some, step, &n));
+		for (size_t i = 0; i < n; i++)
+			if (!some[i].journal && all < max)
+				out[all++] = some[i];
+	}
+	return all;
+}
+
+static void test_lists(void)
+{
+	hf_volume *vol = vol_memory(64 * MIB);
+	hf_file *f, *g;
+	struct hf_pin_info p[8];
+	struct hf_busy b[16];
+	struct hf_stat st;
+	struct held h, k;
+	uint64_t cursor = 0;
+	size_t n;
+
+	OK(hf_mkdir(vol, "/d", 0755));
+	f = vol_create(vol, "/d/one");
+	g = vol_create(vol, "two");
+	write_at(f, 0, 3 * BLK, 1);
+	write_at(g, 0, FRM, 2);
+	OK(hf_fstat(f, &st));
+	h = pin(f, BLK + 1, BLK, HF_PIN_WRITE);
+	k = pin(g, 5, 10, 0);
+	for (size_t step = 1; step <= 8; step += 7) {
+		CU_ASSERT_EQUAL_FATAL(list_pins(vol, p, 8, step), 2);
+		n = p[0].pin == h.id ? 0 : 1;
+		CU_ASSERT_EQUAL(p[n].pin, h.id);
+		CU_ASSERT_EQUAL(p[n].id.ino, st.id.ino);
+		CU_ASSERT_EQUAL(p[n].id.gen, st.id.gen);
+		CU_ASSERT_EQUAL(p[n].off, BLK + 1);
+		CU_ASSERT_EQUAL(p[n].len, BLK);
+		CU_ASSERT_EQUAL(p[n].busy, 0);
+		CU_ASSERT_EQUAL(p[n].flags, HF_PIN_WRITE);
+		CU_ASSERT_EQUAL(p[n].thread, (uint32_t)gettid());
+		CU_ASSERT(!p[n].leased && !p[n].orphaned);
+		CU_ASSERT_STRING_EQUAL(p[n].tag, "a test");
+		CU_ASSERT_STRING_EQUAL(p[n].name, "one");
+		CU_ASSERT_EQUAL(p[1 - n].pin, k.id);
+		CU_ASSERT_STRING_EQUAL(p[1 - n].name, "two");
+	}
+	CU_ASSERT_EQUAL(list_busy(vol, b, 16, 16), 0);
+	OK(hf_ftruncate(f, 0));
+	OK(hf_ftruncate(g, 0));
+	for (size_t step = 1; step <= 16; step += 15) {
+		CU_ASSERT_EQUAL_FATAL(list_busy(vol, b, 16, step), 2);
+		n = b[0].pin == h.id ? 0 : 1;
+		CU_ASSERT_EQUAL(b[n].pin, h.id);
+		CU_ASSERT_EQUAL(b[n].len, 2 * BLK);
+		CU_ASSERT_EQUAL(b[n].off, BLK);
+		CU_ASSERT_EQUAL(b[n].id.ino, st.id.ino);
+		CU_ASSERT_EQUAL(b[n].id.gen, st.id.gen);
+		CU_ASSERT_STRING_EQUAL(b[n].tag, "a test");
+		CU_ASSERT_STRING_EQUAL(b[n].name, "one");
+		CU_ASSERT_EQUAL(b[1 - n].pin, k.id);
+		CU_ASSERT_EQUAL(b[1 - n].len, FRM);
+	}
+	CU_ASSERT_EQUAL_FATAL(list_pins(vol, p, 8, 8), 2);
+	n = p[0].pin == h.id ? 0 : 1;
+	CU_ASSERT_EQUAL(p[n].busy, 2 * BLK);
+	CU_ASSERT_EQUAL(p[1 - n].busy, FRM);
+	FAILS(EINVAL, hf_pin_list(vol, &cursor, p, 0, &n));
+	FAILS(EINVAL, hf_busy_list(vol, NULL, b, 1, &n));
+	OK(hf_unpin(vol, h.id));
+	OK(hf_unpin(vol, k.id));
+	CU_ASSERT_EQUAL(list_pins(vol, p, 8, 3), 0);
+	CU_ASSERT_EQUAL(list_busy(vol, b, 16, 3), 0);
+	hf_close(&f);
+	hf_close(&g);
+	OK(hf_unmount(&vol));
+}
+
+/* ---- owners */
+
+struct handed {
+	hf_volume *vol;
+	hf_file *f;
+	struct held h;
+	int64_t waited;
+};
+
+static void *run_pin(void *arg)
+{
+	struct handed *a = arg;
+
+	a->h = pin(a->f, 0, BLK, 0);
+	a->waited = hf_wait_idle(a->f, 0);
+	return NULL;
+}
+
+/* The kernel gives a thread's number to another one; ours are never given again. */
+static void rule_T10_owner_thread_ended(void)
+{
+	struct handed a = {.vol = vol_memory(64 * MIB)};
+	struct hf_pin_info p;
+	pthread_t t;
+
+	a.f = vol_create(a.vol, "/f");
+	write_at(a.f, 0, 4 * BLK, 1);
+	for (int i = 0; i < 50; i++) {
+		pthread_create(&t, NULL, run_pin, &a);
+		pthread_join(t, NULL);
+		CU_ASSERT_EQUAL(a.waited, -EDEADLK);
+		GET(-ETIMEDOUT, hf_wait_idle(a.f, 0)); /* nobody's */
+		GET(-ETIMEDOUT, hf_wait_idle_volume(a.vol, 1000));
+		CU_ASSERT_EQUAL(list_pins(a.vol, &p, 1, 1), 1);
+		CU_ASSERT_EQUAL(p.thread, 0);
+		OK(hf_pin_take(a.vol, a.h.id));
+		CU_ASSERT_EQUAL(list_pins(a.vol, &p, 1, 1), 1);
+		CU_ASSERT_EQUAL(p.thread, (uint32_t)gettid());
+		FAILS(EDEADLK, hf_wait_idle(a.f, UINT64_MAX));
+		FAILS(EDEADLK, hf_wait_idle_volume(a.vol, UINT64_MAX));
+		OK(hf_unpin(a.vol, a.h.id));
+		OK(hf_wait_idle(a.f, UINT64_MAX));
+		OK(hf_wait_idle_volume(a.vol, UINT64_MAX));
+	}
+	hf_close(&a.f);
+	OK(hf_unmount(&a.vol));
+}
+
+/* ---- by force */
+
+static bool is_mounted(const char *path)
+{
+	hf_volume *vol = NULL;
+	int err = hf_mount(&vol, path, NULL);
+
+	CU_ASSERT(err == 0 || err == -EBUSY);
+	if (vol) {
+		OK(hf_unmount(&vol));
+	}
+	return err != 0;
+}
+
+static void rule_B3_forced_unmount_keeps_lock(void)
+{
+	const char *path = vol_path("pin-force");
+	hf_volume *vol;
+	hf_file *f, *g;
+	hf_dir *d;
+	struct hf_dirent e;
+	struct hf_statfs sf;
+	struct held h;
+	char c;
+
+	vol_format(path, 32 * MIB);
+	vol = vol_mount(path, 0);
+	f = vol_create(vol, "/f");
+	g = vol_create(vol, "/g");
+	write_at(f, 0, 4 * BLK, 9);
+	h = pin(f, 0, 4 * BLK, HF_PIN_WRITE);
+	OK(hf_opendir(vol, "/", &d));
+	OK(hf_unlink(vol, "/g"));
+	GET(4, hf_unmount_force(vol));
+	FAILS(ESHUTDOWN, hf_unmount_force(vol));
+	FAILS(ESHUTDOWN, hf_unmount(&vol));
+	FAILS(ESHUTDOWN, hf_statfs(vol, &sf));
+	FAILS(ESHUTDOWN, hf_pread(f, &c, 1, 0));
+	FAILS(ESHUTDOWN, hf_pwrite(f, "x", 1, 0));
+	FAILS(ESHUTDOWN, try_pin(f, 0, 1, 0, &(struct held){0}));
+	FAILS(ESHUTDOWN, hf_pin_take(vol, h.id));
+	FAILS(ESHUTDOWN, hf_readdir(d, &e));
+	FAILS(ESHUTDOWN, hf_unlink(vol, "/f"));
+	CU_ASSERT(is_mounted(path));
+	OK(hf_close(&f));
+	OK(hf_close(&g)); /* without a name: freed by the next mount */
+	CU_ASSERT(is_mounted(path));
+	OK(hf_closedir(&d));
+	CU_ASSERT(is_mounted(path));
+	CU_ASSERT(shows(&h, 4 * BLK, 9));
+	OK(hf_unpin(vol, h.id));
+	FAILS(EBADF, hf_unpin(vol, h.id));
+	CU_ASSERT(!is_mounted(path));
+	vol = vol_mount(path, 0);
+	f = vol_open(vol, "/f", HF_O_RDONLY);
+	h = pin(f, 0, 4 * BLK, 0);
+	CU_ASSERT(shows(&h, 4 * BLK, 9));
+	OK(hf_unpin(vol, h.id));
+	hf_close(&f);
+	OK(hf_unmount(&vol));
+	CHECK(path);
+	vol = vol_mount(path, 0);
+	GET(0, hf_unmount_force(vol));
+	CU_ASSERT(!is_mounted(path));
+	unlink(path);
+}
+
+static void *run_unpin_all(void *arg)
+{
+	struct handed *a = arg;
+
+	a->waited = hf_unpin(a->vol, a->h.id);
+	return NULL;
+}
+
+/* Who sleeps until the volume is idle is let out before it is taken apart. */
+static void test_force_with_waiter(void)
+{
+	for (int i = 0; i < 20; i++) {
+		struct handed a = {.vol = vol_memory(32 * MIB)};
+		struct hf_pin_info p;
+		pthread_t t;
+
+		a.f = vol_create(a.vol, "/f");
+		write_at(a.f, 0, BLK, 1);
+		pthread_create(&t, NULL, run_pin, &a);
+		pthread_join(t, NULL);
+		hf_close(&a.f);
+		CU_ASSERT_EQUAL(list_pins(a.vol, &p, 1, 1), 1);
+		volume_hold(a.vol);
+		GET(1, hf_unmount_force(a.vol));
+		pthread_create(&t, NULL, run_unpin_all, &a);
+		pthread_join(t, NULL);
+		CU_ASSERT_EQUAL(a.waited, 0);
+		CU_ASSERT_EQUAL(a.vol->item.magic, VOLUME_MAGIC);
+		volume_unhold(a.vol);
+		CU_ASSERT_EQUAL(a.vol->item.magic, POOL_DEAD);
+	}
+}
+
+struct closer {
+	hf_volume *vol;
+	hf_file *f;
+	hf_pin_id id;
+	int ret;
+};
+
+static void *run_closer(void *arg)
+{
+	struct closer *c = arg;
+
+	c->ret = c->f ? hf_close(&c->f) : hf_unpin(c->vol, c->id);
+	return NULL;
+}
+
+/* Whatever the last is, one of them takes the volume apart, once. */
+static void test_force_race(void)
+{
+	int rounds = getenv("HF_TEST_SHORT") ? 10 : 100;
+
+	for (int i = 0; i < rounds; i++) {
+		hf_volume *vol = vol_memory(32 * MIB);
+		struct closer c[4] = {{0}};
+		pthread_t t[4];
+
+		for (int k = 0; k < 4; k++) {
+			hf_file *f = vol_create(vol, k % 2 ? "/a" : "/b");
+
+			write_at(f, 0, BLK, 1);
+			c[k] = (struct closer){.vol = vol, .id = pin(f, 0, BLK, 0).id};
+			if (k == 3) {
+				OK(hf_unpin(vol, c[k].id));
+				c[k].f = f;
+			} else {
+				hf_close(&f);
+			}
+		}
+		if (i % 2)
+			GET(4, hf_unmount_force(vol));
+		for (int k = 0; k < 4; k++)
+			pthread_create(&t[k], NULL, run_closer, &c[k]);
+		if (i % 2 == 0)
+			CU_ASSERT(hf_unmount_force(vol) <= 4);
+		for (int k = 0; k < 4; k++) {
+			pthread_join(t[k], NULL);
+			CU_ASSERT_EQUAL(c[k].ret, 0);
+		}
+		CU_ASSERT_EQUAL(vol->item.magic, POOL_DEAD);
+	}
+}
+
 static const struct hf_case cases[] = {
     {"addresses", test_addresses},
     {"arguments", test_arguments},
@@ -374,6 +670,11 @@ static const struct hf_case cases[] = {
     {"nested pins", test_nested},
     {"rule_T12_truncated_and_extended", rule_T12_truncated_and_extended},
     {"unmount with a pin", test_unmount_busy},
+    {"lists", test_lists},
+    {"rule_T10_owner_thread_ended", rule_T10_owner_thread_ended},
+    {"rule_B3_forced_unmount_keeps_lock", rule_B3_forced_unmount_keeps_lock},
+    {"a forced unmount with a call under way", test_force_with_waiter},
+    {"the last of several ends a forced unmount", test_force_race},
 };
 
 int main(void)
