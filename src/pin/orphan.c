@@ -104,16 +104,34 @@ static void orphan_rewrite(struct pins *p, uint32_t index, union pins_any *rec,
 	pins_publish(p, index, pins_state_make(generation, PINS_ORPHAN));
 }
 
-/* true: it is an orphan now; the chunks that it has are marked in 'chunk'. */
-static int orphan_adopt(struct fs *fs, struct pins *p, uint32_t index, uint8_t *chunk, bool *is)
+/* The chain has as many chunks as the extents need, each once; they are marked. pins_extents() has
+ * seen that each is a chunk of this record. */
+static bool orphan_mark_chunks(const struct pins *p, const struct pins_rec *r, uint8_t *in_use)
+{
+	uint32_t next = r->next, again = r->next;
+	size_t at = 1, marked;
+
+	for (; at < r->nextents && next && !in_use[next]; at += PINS_CHUNK_MAX) {
+		in_use[next] = 1;
+		next = atomic_load(pins_u32(p, next, offsetof(struct pins_chunk, next)));
+	}
+	if (at >= r->nextents && next == 0)
+		return true;
+	for (marked = 1; marked < at; marked += PINS_CHUNK_MAX) {
+		in_use[again] = 0;
+		again = atomic_load(pins_u32(p, again, offsetof(struct pins_chunk, next)));
+	}
+	return false;
+}
+
+/* If it is an orphan now, it and its chunks are marked in in_use. */
+static int orphan_adopt(struct fs *fs, struct pins *p, uint32_t index, uint8_t *in_use)
 {
 	uint64_t state = pins_state(p, index);
 	struct pins_extent *x;
 	union pins_any rec;
-	uint32_t next;
 	int err;
 
-	*is = false;
 	pins_read(p, index, state, &rec);
 	if (!orphan_rec_ok(&rec.rec))
 		return 0;
@@ -121,15 +139,12 @@ static int orphan_adopt(struct fs *fs, struct pins *p, uint32_t index, uint8_t *
 	if (err)
 		return err == -ENOMEM ? err : 0;
 	err = orphan_count(fs, &rec.rec, x);
-	if (!err) {
+	if (!err && !orphan_mark_chunks(p, &rec.rec, in_use)) {
+		pins_unpin_extents(fs->space, x, rec.rec.nextents);
+	} else if (!err) {
 		orphan_rewrite(p, index, &rec, x);
-		next = rec.rec.next;
-		for (size_t at = 1; at < rec.rec.nextents; at += PINS_CHUNK_MAX) {
-			chunk[next] = 1;
-			next = atomic_load(pins_u32(p, next, offsetof(struct pins_chunk, next)));
-		}
+		in_use[index] = 1;
 		atomic_fetch_add(&p->orphans, 1);
-		*is = true;
 	}
 	free(x);
 	return err == -ENOMEM ? err : 0;
@@ -149,14 +164,9 @@ int pins_adopt(struct fs *fs, struct pins *p, uint32_t used)
 
 	if (!in_use)
 		return err_set(-ENOMEM, "out of memory");
-	for (uint32_t i = 1; i <= used && !err; i++) {
-		bool is = false;
-
+	for (uint32_t i = 1; i <= used && !err; i++)
 		if (orphan_was_live(pins_state(p, i)))
-			err = orphan_adopt(fs, p, i, in_use, &is);
-		if (is)
-			in_use[i] = 1;
-	}
+			err = orphan_adopt(fs, p, i, in_use);
 	for (uint32_t i = 1; i <= used && !err; i++)
 		if (in_use[i])
 			p->priv[i].shard = (uint8_t)(i % PINS_SHARDS);
