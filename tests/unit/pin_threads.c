@@ -1,0 +1,342 @@
+/* Threads that pin, unpin, hand on, truncate, list and wait. What a pin shows is never overwritten by
+ * anybody else while it is held, and in the end nothing is counted. */
+#include "file_vol.h"
+
+#include "file/volume.h"
+#include "pin/pin.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/uio.h>
+
+#define FILES  4u
+#define BLOCKS 24u
+#define BOX    32u
+
+struct shared {
+	hf_volume *vol;
+	hf_file *f[FILES];
+	uint64_t steps;
+	_Atomic uint32_t seeds, bad, workers;
+	_Atomic uint64_t box[BOX]; /* pins on their way from thread to thread */
+	_Atomic uint32_t told;
+};
+
+static void spoiled(struct shared *s, const char *why)
+{
+	if (atomic_fetch_add(&s->bad, 1) < 5)
+		fprintf(stderr, "%s (%s)\n", why, hf_errormsg());
+}
+
+static struct vol_rand my_rand(struct shared *s)
+{
+	return (struct vol_rand){vol_env("HF_SEED", 5) * 1000 + atomic_fetch_add(&s->seeds, 1)};
+}
+
+static void told(void *ctx, hf_volume *vol, hf_pin_id pin)
+{
+	struct shared *s = ctx;
+
+	(void)vol;
+	(void)pin;
+	atomic_fetch_add(&s->told, 1);
+}
+
+static void drop(struct shared *s, hf_pin_id id)
+{
+	if (id && hf_unpin(s->vol, id) != 0)
+		spoiled(s, "a live pin could not be dropped");
+	if (id && hf_unpin(s->vol, id) != -EINVAL)
+		spoiled(s, "a pin was dropped twice");
+}
+
+static void take(struct shared *s, struct vol_rand *r)
+{
+	struct hf_pin_options o = {.struct_size = sizeof(o), .tag = "thread"};
+	struct hf_lease_options lo = {.struct_size = sizeof(lo), .fn = told, .ctx = s};
+	hf_file *f = s->f[vol_below(r, FILES)];
+	uint64_t first = vol_below(r, BLOCKS), n = 1 + vol_below(r, 4);
+	struct iovec iov[8];
+	size_t niov = 8;
+	hf_pin_id id;
+	int err;
+
+	o.flags = vol_below(r, 3) ? 0 : HF_PIN_ALLOC;
+	err = hf_pin(f, first * BLK, n * BLK, &o, iov, &niov, &id);
+	if (err == -ENODATA || err == -EINVAL)
+		return; /* truncated or punched */
+	if (err) {
+		spoiled(s, "no pin");
+		return;
+	}
+	if (vol_below(r, 8) == 0 && hf_lease(s->vol, id, &lo) != 0)
+		spoiled(s, "no lease");
+	if (hf_pin_persist(s->vol, id, 0, n * BLK) != 0)
+		spoiled(s, "a pin could not be flushed");
+	drop(s, atomic_exchange(&s->box[vol_below(r, BOX)], id));
+}
+
+/* Gives somebody's pin to somebody else, and makes it its own. */
+static void pass(struct shared *s, struct vol_rand *r)
+{
+	hf_pin_id id = atomic_exchange(&s->box[vol_below(r, BOX)], 0);
+
+	if (id && hf_pin_take(s->vol, id) != 0)
+		spoiled(s, "a live pin could not be taken over");
+	drop(s, atomic_exchange(&s->box[vol_below(r, BOX)], id));
+}
+
+static void work(struct shared *s, struct vol_rand *r)
+{
+	static const char text[] = "other bytes";
+	hf_file *f = s->f[vol_below(r, FILES)];
+	int64_t ret = 0;
+
+	switch (vol_below(r, 10)) {
+	case 0:
+		ret = hf_ftruncate(f, vol_below(r, BLOCKS + 4) * BLK);
+		break;
+	case 1:
+		ret = hf_fallocate(f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				   vol_below(r, BLOCKS) * BLK, BLK * (1 + vol_below(r, 6)));
+		break;
+	case 2:
+	case 3:
+		ret = hf_pwrite(f, text, sizeof(text), vol_below(r, BLOCKS * BLK));
+		break;
+	case 4:
+		ret = hf_fsync(f);
+		break;
+	case 5:
+		pass(s, r);
+		break;
+	default:
+		take(s, r);
+	}
+	if (ret < 0 && ret != -ENOSPC)
+		spoiled(s, "an operation failed");
+}
+
+static void *run_worker(void *arg)
+{
+	struct shared *s = arg;
+	struct vol_rand r = my_rand(s);
+
+	for (uint64_t i = 0; i < s->steps; i++)
+		work(s, &r);
+	atomic_fetch_sub(&s->workers, 1);
+	return NULL;
+}
+
+/* A file of its own that is taken apart under its pin, again and again; its bytes stay. */
+static void *run_stamper(void *arg)
+{
+	struct shared *s = arg;
+	uint32_t me = atomic_fetch_add(&s->seeds, 1);
+	uint8_t b[BLK];
+	char path[32];
+
+	snprintf(path, sizeof(path), "/stamp%u", me);
+	for (uint64_t i = 0; i < s->steps / 8; i++) {
+		hf_file *f = vol_create(s->vol, path);
+		struct iovec iov[1];
+		size_t n = 1;
+		hf_pin_id id = 0;
+
+		memset(b, (int)(1 + (me + i) % 200), sizeof(b));
+		if (hf_pwrite(f, b, BLK, 0) != (ssize_t)BLK ||
+		    hf_pin(f, 0, BLK, NULL, iov, &n, &id) != 0 || hf_unlink(s->vol, path) != 0)
+			spoiled(s, "no stamp");
+		hf_close(&f);
+		for (int k = 0; id && k < 20; k++) {
+			if (memcmp(iov[0].iov_base, b, BLK) != 0)
+				spoiled(s, "a held page was reused");
+			sched_yield();
+		}
+		drop(s, id);
+	}
+	atomic_fetch_sub(&s->workers, 1);
+	return NULL;
+}
+
+static void *run_lister(void *arg)
+{
+	struct shared *s = arg;
+	struct hf_pin_info p[16];
+	struct hf_busy b[16];
+	struct hf_statfs sf;
+	uint64_t cursor;
+	size_t n;
+
+	while (atomic_load(&s->workers)) {
+		for (cursor = 0; cursor != UINT64_MAX;) {
+			if (hf_pin_list(s->vol, &cursor, p, 16, &n) != 0)
+				spoiled(s, "no list of pins");
+			for (size_t i = 0; i < n; i++)
+				if (p[i].len == 0 || p[i].pin == 0 || p[i].off % BLK)
+					spoiled(s, "half a pin was listed");
+		}
+		for (cursor = 0; cursor != UINT64_MAX;)
+			if (hf_busy_list(s->vol, &cursor, b, 16, &n) != 0)
+				spoiled(s, "no busy list");
+		if (hf_statfs(s->vol, &sf) != 0)
+			spoiled(s, "no statfs");
+		if (hf_syncfs(s->vol) != 0)
+			spoiled(s, "no sync");
+	}
+	return NULL;
+}
+
+static void *run_waiter(void *arg)
+{
+	struct shared *s = arg;
+	struct vol_rand r = my_rand(s);
+
+	while (atomic_load(&s->workers)) {
+		int err = vol_below(&r, 2) ? hf_wait_idle(s->f[vol_below(&r, FILES)], 100000)
+					   : hf_wait_idle_volume(s->vol, 100000);
+
+		if (err != 0 && err != -ETIMEDOUT)
+			spoiled(s, "a wait failed");
+	}
+	return NULL;
+}
+
+static void test_mix(void)
+{
+	static void *(*const run[])(void *) = {run_worker, run_worker, run_worker, run_stamper,
+					       run_stamper, run_lister, run_waiter};
+	struct shared *s = calloc(1, sizeof(*s));
+	pthread_t t[HF_COUNT(run)];
+	struct hf_statfs sf;
+	uint64_t used;
+
+	s->vol = vol_memory(48 * MIB);
+	s->steps = getenv("HF_TEST_SHORT") ? 300 : 6000;
+	s->workers = 5;
+	used = vol_used(s->vol);
+	for (unsigned i = 0; i < FILES; i++) {
+		char path[8];
+
+		snprintf(path, sizeof(path), "/%u", i);
+		s->f[i] = vol_create(s->vol, path);
+	}
+	for (size_t i = 0; i < HF_COUNT(run); i++)
+		pthread_create(&t[i], NULL, run[i], s);
+	for (size_t i = 0; i < HF_COUNT(run); i++)
+		pthread_join(t[i], NULL);
+	for (unsigned i = 0; i < BOX; i++)
+		drop(s, s->box[i]);
+	CU_ASSERT_EQUAL(s->bad, 0);
+	CU_ASSERT_EQUAL(pin_count(&s->vol->fs), 0);
+	OK(hf_wait_idle_volume(s->vol, 0));
+	for (unsigned i = 0; i < FILES; i++) {
+		OK(hf_ftruncate(s->f[i], 0));
+		hf_close(&s->f[i]);
+	}
+	OK(hf_syncfs(s->vol));
+	OK(hf_statfs(s->vol, &sf));
+	CU_ASSERT_EQUAL(sf.blocks_busy_pinned, 0);
+	CU_ASSERT(sf.blocks_used <= used + 64);
+	OK(hf_unmount(&s->vol));
+	free(s);
+}
+
+/* ---- one pin, many who drop it: one of them does */
+
+struct race {
+	hf_volume *vol;
+	pthread_barrier_t go;
+	_Atomic uint64_t id;
+	_Atomic uint32_t won;
+	uint64_t rounds;
+};
+
+static void *run_dropper(void *arg)
+{
+	struct race *r = arg;
+
+	for (uint64_t i = 0; i < r->rounds; i++) {
+		pthread_barrier_wait(&r->go);
+		if (hf_unpin(r->vol, r->id) == 0)
+			atomic_fetch_add(&r->won, 1);
+		pthread_barrier_wait(&r->go);
+	}
+	return NULL;
+}
+
+static void test_dropped_once(void)
+{
+	struct race r = {.vol = vol_memory(32 * MIB),
+			 .rounds = getenv("HF_TEST_SHORT") ? 100 : 2000};
+	hf_file *f = vol_create(r.vol, "/f");
+	pthread_t t[3];
+	hf_pin_id id;
+
+	GET(3, hf_pwrite(f, "abc", 3, BLK));
+	pthread_barrier_init(&r.go, NULL, 4);
+	for (int i = 0; i < 3; i++)
+		pthread_create(&t[i], NULL, run_dropper, &r);
+	for (uint64_t i = 0; i < r.rounds; i++) {
+		OK(hf_pin(f, BLK, 3, NULL, NULL, NULL, &id));
+		r.id = id;
+		r.won = 0;
+		pthread_barrier_wait(&r.go);
+		pthread_barrier_wait(&r.go);
+		CU_ASSERT_EQUAL(r.won, 1);
+	}
+	for (int i = 0; i < 3; i++)
+		pthread_join(t[i], NULL);
+	pthread_barrier_destroy(&r.go);
+	hf_close(&f);
+	OK(hf_unmount(&r.vol));
+}
+
+/* ---- the last pin wakes who waits for the file and for the volume, without a limit */
+
+static void *run_wait_file(void *arg)
+{
+	return (void *)(intptr_t)hf_wait_idle(arg, UINT64_MAX);
+}
+
+static void *run_wait_volume(void *arg)
+{
+	return (void *)(intptr_t)hf_wait_idle_volume(arg, UINT64_MAX);
+}
+
+static void test_woken(void)
+{
+	hf_volume *vol = vol_memory(32 * MIB);
+	hf_file *f = vol_create(vol, "/f");
+	int rounds = getenv("HF_TEST_SHORT") ? 50 : 1000;
+
+	GET(3, hf_pwrite(f, "abc", 3, BLK));
+	for (int i = 0; i < rounds; i++) {
+		pthread_t t[2];
+		void *ret[2];
+		hf_pin_id id;
+
+		OK(hf_pin(f, BLK, 3, NULL, NULL, NULL, &id));
+		pthread_create(&t[0], NULL, run_wait_file, f);
+		pthread_create(&t[1], NULL, run_wait_volume, vol);
+		if (i % 3 == 0)
+			usleep(200);
+		OK(hf_unpin(vol, id));
+		pthread_join(t[0], &ret[0]);
+		pthread_join(t[1], &ret[1]);
+		CU_ASSERT(ret[0] == NULL && ret[1] == NULL);
+	}
+	hf_close(&f);
+	OK(hf_unmount(&vol));
+}
+
+static const struct hf_case cases[] = {
+    {"everybody at once", test_mix},
+    {"a pin is dropped once", test_dropped_once},
+    {"the last pin wakes who waits", test_woken},
+};
+
+int main(void)
+{
+	return hf_run_suite("pin_threads", cases, HF_COUNT(cases));
+}
