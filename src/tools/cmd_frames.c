@@ -115,7 +115,7 @@ static void print_sums(const struct frame_map *m, bool color)
 	frames_sum(m, sum);
 	for (s = 0; s < FR_STATES; s++) {
 		sample.state = s;
-		sample.eighths = 1;
+		sample.eighths = s == FR_SPLIT;
 		put_cell(&sample, color, &now);
 		if (s == FR_SPLIT) {
 			put_color(&now, NULL);
@@ -148,18 +148,19 @@ static void print_blocks(const struct frame_map *m)
 	printf("\nin use %s, of it content of files %s; free inside frames in use %s\n", tool_human(used * HF_BLOCK_SIZE, a),
 	       tool_human(data * HF_BLOCK_SIZE, b), tool_human(loose * HF_BLOCK_SIZE, c));
 	if (pinned)
-		printf("pinned %s, of it busy %s\n", tool_human(pinned * HF_BLOCK_SIZE, a), tool_human(busy * HF_BLOCK_SIZE, b));
+		printf("%zu pin%s %s, of it busy %s: 'holdfast busy' says whose\n", m->pins.n, m->pins.n == 1 ? " holds" : "s hold", tool_human(pinned * HF_BLOCK_SIZE, a),
+		       tool_human(busy * HF_BLOCK_SIZE, b));
 }
 
 static void print_runs(const struct frame_map *m)
 {
 	struct frame_run r;
-	char text[256];
+	char text[768];
 	uint64_t f;
 
 	for (f = 0; f < m->n; f += r.n) {
 		r = frames_run(m, f);
-		printf("%s\n", frame_run_text(&r, text, sizeof(text)));
+		printf("%s\n", frame_run_text(m, &r, text, sizeof(text)));
 	}
 }
 
@@ -174,6 +175,8 @@ static void print_text(const struct frame_map *m, const struct frames_args *a)
 		snprintf(owner, sizeof(owner), ", mounted by process %ld", (long)m->owner);
 	else if (m->live)
 		snprintf(owner, sizeof(owner), ", mounted");
+	else if (m->pins.n)
+		snprintf(owner, sizeof(owner), ", with the pins of a dead process");
 	printf("%s: %s, %" PRIu64 " frames of 2 MiB%s\n", tool_quote(m->path, quoted, sizeof(quoted)), tool_human(m->n * HF_FRAME_SIZE, size),
 	       m->n, owner);
 	if (a->runs)
@@ -190,7 +193,7 @@ static void print_text(const struct frame_map *m, const struct frames_args *a)
 	print_blocks(m);
 }
 
-static json_t *run_json(const struct frame_run *r)
+static json_t *run_json(const struct frame_map *m, const struct frame_run *r)
 {
 	json_t *o = json_pack("{s:I,s:I,s:s,s:I,s:I,s:I,s:I}", "first", (json_int_t)r->first, "frames", (json_int_t)r->n, "state",
 			      frame_state_name[r->state], "blocks_used", (json_int_t)r->used, "blocks_content", (json_int_t)r->data,
@@ -198,6 +201,8 @@ static json_t *run_json(const struct frame_run *r)
 
 	if (r->state == FR_SPLIT)
 		json_object_set_new(o, "eighths", json_integer(r->eighths));
+	if (r->pin)
+		json_object_set_new(o, "pin_tag", tool_json_name(m->pins.pin[r->pin - 1].tag));
 	return o;
 }
 
@@ -211,7 +216,7 @@ static json_t *map_json(const struct frame_map *m)
 
 	for (f = 0; f < m->n; f += r.n) {
 		r = frames_run(m, f);
-		json_array_append_new(runs, run_json(&r));
+		json_array_append_new(runs, run_json(m, &r));
 	}
 	frames_sum(m, sum);
 	for (s = 0; s < FR_STATES; s++)

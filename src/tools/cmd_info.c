@@ -1,5 +1,5 @@
 /* holdfast df, info, stat: what a volume and its inodes are. */
-#include "tool.h"
+#include "look.h"
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -15,18 +15,25 @@ static double percent(uint64_t part, uint64_t whole)
 	return whole ? 100.0 * (double)part / (double)whole : 0.0;
 }
 
+/* A count that cannot be told. */
+#define DF_UNKNOWN UINT64_MAX
+
 static void df_line(const char *what, uint64_t blocks, uint64_t all)
 {
 	char a[32];
 
+	if (blocks == DF_UNKNOWN)
+		return;
 	printf("  %-16s %12" PRIu64 " blocks %10s %6.2f%%\n", what, blocks, tool_human(blocks * 4096, a), percent(blocks, all));
 }
 
-static void df_print(const char *path, const struct hf_statfs *s)
+static void df_print(const char *path, const struct hf_statfs *s, pid_t owner)
 {
-	char a[32];
+	char a[32], who[48] = "";
 
-	printf("%s: %s for files\n", path, tool_human(s->blocks * s->block_bytes, a));
+	if (owner > 0)
+		snprintf(who, sizeof(who), ", mounted by process %ld", (long)owner);
+	printf("%s: %s for files%s\n", path, tool_human(s->blocks * s->block_bytes, a), owner < 0 ? ", mounted" : who);
 	df_line("used", s->blocks_used, s->blocks);
 	df_line("busy (journal)", s->blocks_busy_journal, s->blocks);
 	df_line("busy (pinned)", s->blocks_busy_pinned, s->blocks);
@@ -34,17 +41,103 @@ static void df_print(const char *path, const struct hf_statfs *s)
 	printf("  frames of 2 MiB: %" PRIu64 " in all, %" PRIu64 " free, %" PRIu64 " full, %" PRIu64 " split\n", s->frames, s->frames_free,
 	       s->frames_full, s->frames_split);
 	printf("  free space in whole frames: %.1f%%\n", percent(s->frames_free * 512, s->blocks_free));
-	printf("  inodes: %" PRIu64 " used, %" PRIu64 " free without growing the table\n", s->inodes_used, s->inodes_free);
+	if (s->inodes_used != DF_UNKNOWN)
+		printf("  inodes: %" PRIu64 " used, %" PRIu64 " free without growing the table\n", s->inodes_used, s->inodes_free);
 }
 
-static json_t *df_json(const char *path, const struct hf_statfs *s)
+static json_t *df_count(uint64_t n)
 {
-	return json_pack("{s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "path", tool_json_name(path), "block_bytes",
-			 (json_int_t)s->block_bytes, "blocks", (json_int_t)s->blocks, "free", (json_int_t)s->blocks_free,
-			 "busy_journal", (json_int_t)s->blocks_busy_journal, "busy_pinned", (json_int_t)s->blocks_busy_pinned, "used",
-			 (json_int_t)s->blocks_used, "frames", (json_int_t)s->frames, "frames_free", (json_int_t)s->frames_free,
-			 "frames_full", (json_int_t)s->frames_full, "frames_split", (json_int_t)s->frames_split, "inodes_used",
-			 (json_int_t)s->inodes_used, "inodes_free", (json_int_t)s->inodes_free);
+	return n == DF_UNKNOWN ? json_null() : json_integer((json_int_t)n);
+}
+
+static json_t *df_json(const char *path, const struct hf_statfs *s, pid_t owner)
+{
+	return json_pack("{s:o,s:o,s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:o}", "path", tool_json_name(path), "owner",
+			 owner > 0 ? json_integer(owner) : json_null(), "block_bytes", (json_int_t)s->block_bytes, "blocks",
+			 (json_int_t)s->blocks, "free", (json_int_t)s->blocks_free, "busy_journal", df_count(s->blocks_busy_journal),
+			 "busy_pinned", (json_int_t)s->blocks_busy_pinned, "used", (json_int_t)s->blocks_used, "frames",
+			 (json_int_t)s->frames, "frames_free", (json_int_t)s->frames_free, "frames_full", (json_int_t)s->frames_full,
+			 "frames_split", (json_int_t)s->frames_split, "inodes_used", df_count(s->inodes_used), "inodes_free",
+			 df_count(s->inodes_free));
+}
+
+/* Blocks of frame f that files can have, that are allocated, and that are busy. */
+static void df_frame(const struct look *l, const struct look_pins *p, uint64_t f, struct hf_statfs *s)
+{
+	uint64_t first = l->geo.first_data.v, n = l->geo.nblocks - 1 - first, w, used = 0, busy = 0;
+
+	for (w = f * (HF_BLOCKS_PER_FRAME / 64); w < (f + 1) * (HF_BLOCKS_PER_FRAME / 64); w++) {
+		uint64_t mine = look_mask(w, first, n), line = look_word(l, w);
+
+		used += (uint64_t)__builtin_popcountll(line | ~mine);
+		s->blocks_used += (uint64_t)__builtin_popcountll(line & mine);
+		if (p->held)
+			busy += (uint64_t)__builtin_popcountll(p->held[w] & mine & ~line);
+	}
+	s->blocks_busy_pinned += busy;
+	s->frames_free += used + busy == 0;
+	s->frames_full += used + busy == HF_BLOCKS_PER_FRAME;
+}
+
+/* A volume that a process has mounted: what is on the media, and what that process publishes. What waits for its journal
+ * counts as free. */
+static int df_mounted(const char *path, struct hf_statfs *s, pid_t *owner)
+{
+	struct look_pins pins;
+	struct look l;
+	uint64_t f;
+	int err = look_open(path, &l);
+
+	if (err)
+		return err;
+	*owner = l.owner;
+	*s = (struct hf_statfs){.block_bytes = HF_BLOCK_SIZE, .blocks = l.geo.nblocks - 1 - l.geo.first_data.v, .frames = l.geo.nframes};
+	err = look_pins_read(path, &l, &pins);
+	for (f = 0; !err && f < l.geo.nframes; f++)
+		df_frame(&l, &pins, f, s);
+	s->frames_split = s->frames - s->frames_free - s->frames_full;
+	s->blocks_free = s->blocks - s->blocks_used - s->blocks_busy_pinned;
+	s->blocks_busy_journal = s->inodes_used = s->inodes_free = DF_UNKNOWN;
+	look_pins_free(&pins);
+	look_close(&l);
+	return err;
+}
+
+/* A mount for reading does not count what a dead process left pinned; the next one for writing will not hand it out. */
+static void df_add_dead(const char *path, struct hf_statfs *s)
+{
+	struct hf_statfs dead;
+	pid_t owner;
+
+	if (df_mounted(path, &dead, &owner) || owner || dead.blocks_busy_pinned <= s->blocks_busy_pinned)
+		return;
+	dead.blocks_busy_journal = s->blocks_busy_journal;
+	dead.blocks_free -= s->blocks_busy_journal;
+	dead.inodes_used = s->inodes_used;
+	dead.inodes_free = s->inodes_free;
+	*s = dead;
+}
+
+static int df_read(const char *path, struct hf_statfs *s, pid_t *owner)
+{
+	struct hf_mount_options ro = {.struct_size = sizeof(ro), .flags = HF_MOUNT_RDONLY};
+	hf_volume *vol;
+	int err = hf_mount(&vol, path, &ro);
+
+	*owner = 0;
+	if (err == -EBUSY) {
+		err = df_mounted(path, s, owner);
+		return err ? tool_fail(err, "%s", path) : EXIT_OK;
+	}
+	if (err)
+		vol = tool_mount(path, 0);		/* it may have to be recovered */
+	if (!vol)
+		return EXIT_FAILED;
+	hf_statfs(vol, s);
+	if (tool_unmount(&vol, EXIT_OK) != EXIT_OK)
+		return EXIT_FAILED;
+	df_add_dead(path, s);
+	return EXIT_OK;
 }
 
 /* Opens the first operand for looking at it. */
@@ -62,22 +155,23 @@ int cmd_df(int argc, char **argv)
 {
 	bool json = false;
 	int status = tool_options(argc, argv, "[--json] VOLUME",
-				  "Shows how a volume's space is used. 'Busy' blocks are free on the media but may not be handed out yet.",
+				  "Shows how a volume's space is used. 'Busy' blocks are free on the media but may not be handed out yet: until\n"
+				  "the next checkpoint of the journal, or because a pin holds them.",
 				  NULL, true, NULL, NULL, &json);
 	struct hf_statfs s;
-	hf_volume *vol;
+	pid_t owner;
 
 	if (status >= 0)
 		return status;
-	vol = mount_to_look(argc, argv, &status);
-	if (!vol)
+	if (argc - optind < 1)
+		return tool_usage("a VOLUME is needed");
+	status = df_read(argv[optind], &s, &owner);
+	if (status != EXIT_OK)
 		return status;
-	hf_statfs(vol, &s);
 	if (json)
-		tool_json_print(df_json(argv[optind], &s));
-	else
-		df_print(argv[optind], &s);
-	return tool_unmount(&vol, EXIT_OK);
+		return tool_json_print(df_json(argv[optind], &s, owner));
+	df_print(argv[optind], &s, owner);
+	return EXIT_OK;
 }
 
 static void info_print(const struct hf_info *i)

@@ -71,16 +71,45 @@ static void read_lines(struct reader *r)
 				__builtin_popcountll(look_word(r->look, f * (HF_BLOCKS_PER_FRAME / 64) + w)));
 }
 
+/* Which frames the pins hold, and what of it is free on the media. */
+static void read_pins(struct reader *r)
+{
+	const struct look_pins *p = &r->m->pins;
+	uint64_t f, w, at;
+	size_t i, k;
+
+	for (f = 0; p->held && f < r->m->n; f++)
+		for (w = 0; w < HF_BLOCKS_PER_FRAME / 64; w++) {
+			at = f * (HF_BLOCKS_PER_FRAME / 64) + w;
+			r->m->f[f].pinned = (uint16_t)(r->m->f[f].pinned + __builtin_popcountll(p->held[at]));
+			r->m->f[f].busy = (uint16_t)(r->m->f[f].busy + __builtin_popcountll(p->held[at] & ~look_word(r->look, at)));
+		}
+	for (i = 0; i < p->n && i < UINT32_MAX; i++)
+		for (k = 0; k < p->pin[i].n; k++) {
+			const struct pins_extent *x = &p->pin[i].ext[k];
+
+			for (f = x->first / HF_BLOCKS_PER_FRAME; f * HF_BLOCKS_PER_FRAME < x->first + pins_blocks(x); f++)
+				r->m->f[f].pin = (uint32_t)i + 1;
+		}
+}
+
 static int read_all(struct reader *r)
 {
 	struct frame_map *m = r->m;
+	int err;
 
 	r->c = (struct check){.pm = r->look->pm, .geo = r->look->geo, .opts = &r->opts, .res = &r->res};
 	r->c.seen = calloc((size_t)(r->look->geo.nblocks + 63) / 64, sizeof(uint64_t));
 	m->f = calloc((size_t)m->n, sizeof(*m->f));
 	if (!r->c.seen || !m->f)
 		return err_set(-ENOMEM, "no memory for %" PRIu64 " frames", m->n);
+	err = look_pins_read(m->path, r->look, &m->pins);
+	if (err == -ENOMEM)
+		return err;
+	if (err)			/* as good as none: what it says is not known */
+		tool_error("%s: %s; shown without pins", m->path, hf_errormsg());
 	read_lines(r);
+	read_pins(r);
 	check_itable(&r->c);
 	if (!r->c.err)
 		read_contents(r);
@@ -117,6 +146,7 @@ int frames_read(const char *path, bool progress, struct frame_map *m)
 void frames_free(struct frame_map *m)
 {
 	free(m->f);
+	look_pins_free(&m->pins);
 	m->f = NULL;
 }
 
@@ -137,7 +167,7 @@ static struct frame_run run_of(const struct frame_map *m, uint64_t frame)
 {
 	const struct frame_info *f = &m->f[frame];
 	struct frame_run r = {.first = frame, .n = 1, .state = frame_state_of(f), .used = f->used, .data = f->data, .pinned = f->pinned,
-			      .busy = f->busy};
+			      .busy = f->busy, .pin = f->pin};
 
 	if (r.state == FR_SPLIT)
 		r.eighths = (f->used * 8u + HF_BLOCKS_PER_FRAME - 1) / HF_BLOCKS_PER_FRAME;
@@ -151,6 +181,9 @@ void frame_run_add(struct frame_run *to, const struct frame_run *more)
 	to->data += more->data;
 	to->pinned += more->pinned;
 	to->busy += more->busy;
+	to->more_pins = to->more_pins || more->more_pins || (to->pin && more->pin && to->pin != more->pin);
+	if (!to->pin)
+		to->pin = more->pin;
 }
 
 struct frame_run frames_run(const struct frame_map *m, uint64_t first)
@@ -195,9 +228,10 @@ struct frame_run frames_cell(const struct frame_map *m, uint64_t first, uint64_t
 	return cell;
 }
 
-const char *frame_run_text(const struct frame_run *r, char *buf, size_t size)
+const char *frame_run_text(const struct frame_map *m, const struct frame_run *r, char *buf, size_t size)
 {
-	char from[32], to[32];
+	char from[32], to[32], tag[4 * PINS_TAG_BYTES], name[4 * PINS_NAME_BYTES];
+	const struct look_pin *pin = r->pin ? &m->pins.pin[r->pin - 1] : NULL;
 	int n = snprintf(buf, size, "frame%s %" PRIu64, r->n > 1 ? "s" : "", r->first);
 
 	if (r->n > 1)
@@ -209,7 +243,10 @@ const char *frame_run_text(const struct frame_run *r, char *buf, size_t size)
 	if (r->pinned)
 		n += snprintf(buf + n, size - (size_t)n, ", %" PRIu64 " blocks pinned", r->pinned);
 	if (r->busy)
-		snprintf(buf + n, size - (size_t)n, ", %" PRIu64 " busy", r->busy);
+		n += snprintf(buf + n, size - (size_t)n, ", %" PRIu64 " busy", r->busy);
+	if (pin)
+		snprintf(buf + n, size - (size_t)n, ", by '%s' (%s)%s", tool_quote(pin->tag, tag, sizeof(tag)),
+			 tool_quote(*pin->name ? pin->name : "?", name, sizeof(name)), r->more_pins ? " and others" : "");
 	return buf;
 }
 

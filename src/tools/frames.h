@@ -12,6 +12,7 @@ struct frame_info {
 	uint16_t data;			/* of them: content of files */
 	uint16_t pinned, busy;		/* blocks that pins hold; those of them that are in no file any more */
 	bool huge;			/* one huge leaf */
+	uint32_t pin;			/* 1 + the index of a pin that holds some of it; 0: none */
 };
 
 struct frame_map {
@@ -21,6 +22,7 @@ struct frame_map {
 	uint64_t damaged;		/* map entries and inodes that could not be read */
 	bool live;
 	pid_t owner;
+	struct look_pins pins;
 };
 
 /* Frames that are drawn alike: a run of them, or a cell that stands for several. */
@@ -29,6 +31,8 @@ struct frame_run {
 	enum frame_state state;
 	unsigned eighths;		/* of FR_SPLIT: 1..8 in use; of a cell of FR_FREE: 1: not all of it is free */
 	uint64_t used, data, pinned, busy;	/* blocks, summed up */
+	uint32_t pin;			/* as in struct frame_info; of the first frame that has one */
+	bool more_pins;			/* another frame of the run has another one */
 };
 
 int frames_read(const char *path, bool progress, struct frame_map *out);	/* -ENOMEM or what look_open says */
@@ -45,7 +49,7 @@ static inline bool frame_run_alike(const struct frame_run *a, const struct frame
 }
 void frame_run_add(struct frame_run *to, const struct frame_run *more);
 /* "frames 3..7 (6.0 MiB to 16.0 MiB): split, 40% in use" */
-const char *frame_run_text(const struct frame_run *r, char *buf, size_t size);
+const char *frame_run_text(const struct frame_map *m, const struct frame_run *r, char *buf, size_t size);
 /* Frames in all, runs and the longest run of each state. */
 struct frame_sum { uint64_t frames, runs, longest; };
 void frames_sum(const struct frame_map *m, struct frame_sum sum[FR_STATES]);

@@ -50,12 +50,13 @@ static void put_escaped(FILE *to, const char *s)
 	}
 }
 
-static void put_rect(FILE *to, unsigned x, unsigned y, unsigned w, const struct frame_run *r)
+static void put_rect(FILE *to, const struct frame_map *m, unsigned x, unsigned y, unsigned w, const struct frame_run *r)
 {
-	char text[256];
+	char text[768];
 
-	fprintf(to, "<rect x=\"%u\" y=\"%u\" width=\"%u\" height=\"%u\" fill=\"%s\"><title>%s</title></rect>\n", x, y, w, CELL - 1, fill_of(r),
-		frame_run_text(r, text, sizeof(text)));
+	fprintf(to, "<rect x=\"%u\" y=\"%u\" width=\"%u\" height=\"%u\" fill=\"%s\"><title>", x, y, w, CELL - 1, fill_of(r));
+	put_escaped(to, frame_run_text(m, r, text, sizeof(text)));
+	fputs("</title></rect>\n", to);
 }
 
 /* One rectangle for each run of cells that look alike, and its sums as the tooltip. */
@@ -75,7 +76,7 @@ static void put_row(FILE *to, const struct frame_map *m, uint64_t first, uint64_
 				break;
 			frame_run_add(&run, &next);
 		}
-		put_rect(to, LEFT + c * CELL, y, width * CELL - 1, &run);
+		put_rect(to, m, LEFT + c * CELL, y, width * CELL - 1, &run);
 		c += width;
 	}
 }

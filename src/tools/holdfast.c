@@ -23,6 +23,7 @@ static const struct verb verbs[] = {
 	{"punch", cmd_punch, "punch a hole into a file"},
 	{"df", cmd_df, "show how space is used"},
 	{"info", cmd_info, "show what a volume is and what survives"},
+	{"busy", cmd_busy, "show who holds what, and what is busy because of it"},
 	{"frames", cmd_frames, "show the volume as a map of its frames"},
 	{"dump", cmd_dump, "print on-media structures as JSON"},
 	{"bench", cmd_bench, "measure against the raw memory"},

@@ -51,7 +51,7 @@ status 16 "$fsck" "$vol" more
 for tool in "$mkfs" "$fsck" "$hf"; do
 	status 0 "$tool" --help
 done
-for command in put get ls cat stat mkdir rm mv ln truncate punch df info dump bench; do
+for command in put get ls cat stat mkdir rm mv ln truncate punch df info busy frames dump bench; do
 	status 0 "$hf" "$command" --help
 done
 
