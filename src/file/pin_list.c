@@ -5,9 +5,11 @@
 #include "file/volume.h"
 #include "pin/pin.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define LIST_BATCH 256u
 
@@ -103,11 +105,14 @@ static uint64_t runs_overlap(const struct busy_runs *b, uint64_t first, uint64_t
 	return sum;
 }
 
+struct list_tid {
+	uint32_t tid;
+	bool alive;
+};
+
 struct pin_sums {
 	struct busy_runs busy;
 	uint64_t id, sum; /* of the pin that is being listed */
-	struct hf_pin_info *out;
-	size_t n;
 };
 
 static void sums_add(void *ctx, const struct pin_info *pin, mblk_t first, uint64_t n)
@@ -120,6 +125,15 @@ static void sums_add(void *ctx, const struct pin_info *pin, mblk_t first, uint64
 	s->sum += runs_overlap(&s->busy, first.v, n);
 }
 
+/* A thread's end makes its pins nobody's. (A number that the kernel has given to another thread of the
+ * process by now is still shown; who owns a pin is never decided by it.) */
+static uint32_t list_thread(uint32_t tid, struct list_tid *last)
+{
+	if (tid != last->tid)
+		*last = (struct list_tid){tid, tgkill(getpid(), (pid_t)tid, 0) == 0};
+	return last->alive ? tid : 0;
+}
+
 static void list_pin_fill(struct hf_pin_info *to, const struct pin_info *from, uint64_t now_ns)
 {
 	memset(to, 0, sizeof(*to));
@@ -129,7 +143,6 @@ static void list_pin_fill(struct hf_pin_info *to, const struct pin_info *from, u
 	to->len = from->len;
 	to->age_ns = list_age(from->since_ns, now_ns);
 	to->flags = from->flags;
-	to->thread = from->thread;
 	to->leased = from->leased;
 	to->orphaned = from->orphaned;
 	static_assert(sizeof(to->tag) == sizeof(from->tag), "");
@@ -144,6 +157,7 @@ static int list_pins(struct fs *fs, uint64_t *cursor, struct hf_pin_info *out, s
 	struct pin_sums s = {0};
 	const struct pin_info_fn each = {.fn = sums_add, .ctx = &s};
 	uint64_t now_ns = list_now_ns();
+	struct list_tid tid = {0};
 	struct pin_info pin;
 	size_t got;
 	int err = runs_all(fs, &s.busy);
@@ -153,6 +167,7 @@ static int list_pins(struct fs *fs, uint64_t *cursor, struct hf_pin_info *out, s
 		if (err || got == 0)
 			continue;
 		list_pin_fill(&out[*n], &pin, now_ns);
+		out[*n].thread = list_thread(pin.thread, &tid);
 		out[(*n)++].busy = (s.id == pin.id ? s.sum : 0) << HF_BLOCK_SHIFT;
 		s.id = 0;
 	}

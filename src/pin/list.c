@@ -3,19 +3,10 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <signal.h>
-#include <unistd.h>
 
 static bool list_shown(uint64_t state)
 {
 	return pins_state_of(state) == PINS_LIVE || pins_state_of(state) == PINS_ORPHAN;
-}
-
-/* A thread's end makes its pins nobody's. (A number that the kernel has given to another thread of the
- * process by now is still shown; who owns a pin is never decided by it.) */
-static uint32_t list_thread(uint32_t tid)
-{
-	return tid && tgkill(getpid(), (pid_t)tid, 0) == 0 ? tid : 0;
 }
 
 static void list_fill(struct pin_info *to, const struct pins_rec *r, uint32_t index)
@@ -28,7 +19,7 @@ static void list_fill(struct pin_info *to, const struct pins_rec *r, uint32_t in
 	    .len = r->len,
 	    .since_ns = r->since_ns,
 	    .flags = r->flags & (PINS_WRITE | PINS_ALLOC),
-	    .thread = list_thread(r->thread),
+	    .thread = r->thread,
 	    .leased = (r->flags & PINS_LEASED) != 0,
 	    .orphaned = pins_state_of(r->state) == PINS_ORPHAN,
 	};

@@ -48,7 +48,7 @@ struct pin_info {
 	inum_t ino;
 	uint64_t gen, off, len, since_ns;
 	unsigned flags;
-	uint32_t thread;
+	uint32_t thread;			/* it may have ended */
 	bool leased, orphaned;
 	char tag[PIN_TAG_MAX], name[PIN_NAME_MAX];
 };
