@@ -64,8 +64,9 @@ uint64_t pins_deadline(uint64_t timeout_ns)
 	return timeout_ns > UINT64_MAX - now ? UINT64_MAX : now + timeout_ns;
 }
 
-/* ---- sleeping: who drops looks at 'waiters' after it has changed what they wait for; who waits
- * counts itself before it looks. Both sequentially consistent, so one sees the other. */
+/* ---- sleeping: who drops changes what they wait for, lets go of a mutex (an exchange: what came
+ * before it is seen before what follows is looked at) and then looks at 'waiters'; who waits counts
+ * itself before it looks. So one sees the other. */
 
 int pins_sleep(struct pins *p, struct waitq *q, bool (*idle)(void *ctx), void *ctx,
 	       uint64_t deadline_ns)
@@ -284,12 +285,20 @@ static int build_count(struct build *b)
 	return 0;
 }
 
+/* Of an inode, under its pins_lock: one writer at a time. Returns what it was. */
+static uint32_t pin_counter_add(_Atomic uint32_t *counter, uint32_t change)
+{
+	uint32_t was = atomic_load_explicit(counter, memory_order_relaxed);
+
+	atomic_store_explicit(counter, was + change, memory_order_release);
+	return was;
+}
+
 static void build_link(struct build *b)
 {
 	struct inode *in = b->req->in;
 	struct pins_priv *v = &b->p->priv[b->index];
 
-	inode_ref(in);
 	v->in = in;
 	v->prev = 0;
 	mtx_lock(&in->pins_lock);
@@ -297,9 +306,10 @@ static void build_link(struct build *b)
 	if (v->next)
 		b->p->priv[v->next].prev = b->index;
 	in->pins_head = b->index;
-	atomic_fetch_add(&in->pins, 1);
+	if (pin_counter_add(&in->pins, 1) == 0)
+		inode_ref(in); /* one for all of them */
 	if (b->req->flags & PIN_WRITE)
-		atomic_fetch_add(&in->write_pins, 1);
+		pin_counter_add(&in->write_pins, 1);
 	mtx_unlock(&in->pins_lock);
 }
 
@@ -405,7 +415,7 @@ int pin_add(struct fs *fs, const struct pin_req *req, uint64_t *id, uint64_t *ho
 	if (!b.index)
 		return ret;
 	build_fill(&b);
-	atomic_store(&b.p->priv[b.index].owner, pin_thread());
+	atomic_store_explicit(&b.p->priv[b.index].owner, pin_thread(), memory_order_relaxed);
 	ret = build_run(&b, hole);
 	if (ret == 0)
 		*id = pins_id(pins_state(b.p, b.index), b.index);
@@ -527,8 +537,8 @@ static bool drop_unlink(struct pins *p, uint32_t index, unsigned flags)
 	if (v->next)
 		p->priv[v->next].prev = v->prev;
 	if (flags & PINS_WRITE)
-		atomic_fetch_sub(&in->write_pins, 1);
-	last = atomic_fetch_sub(&in->pins, 1) == 1;
+		pin_counter_add(&in->write_pins, (uint32_t)-1);
+	last = pin_counter_add(&in->pins, (uint32_t)-1) == 1;
 	mtx_unlock(&in->pins_lock);
 	v->in = NULL;
 	return last;
@@ -567,7 +577,8 @@ int pin_drop(struct fs *fs, uint64_t id)
 	last = drop_unlink(p, index, rec.rec.flags);
 	drop_chunks(p, rec.rec.next);
 	pins_wake_inode(p, in, last);
-	inode_put(in);
+	if (last)
+		inode_put(in);
 	pins_put(p, index, true);
 	/* From here on the volume may be gone; p's own memory is not. */
 	if (atomic_load(&p->waiters)) {

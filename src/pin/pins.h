@@ -26,7 +26,7 @@ struct pins_priv {
 struct pins_shard {
 	_Alignas(HF_LINE) struct mtx lock;
 	uint32_t head, tail;
-	_Atomic uint64_t live; /* records of pins in use; changes under the lock */
+	_Atomic uint64_t live; /* records of pins in use; stored under the lock */
 };
 
 /* The memory of this struct is never given back (the records' is): who unpins last has still to
@@ -101,7 +101,7 @@ void pins_put_unused(struct pins *p, uint32_t index);
 void pins_write(struct pins *p, uint32_t index, const union pins_any *from);
 static inline void pins_publish(struct pins *p, uint32_t index, uint64_t state)
 {
-	atomic_store(pins_words(p, index), state);
+	atomic_store_explicit(pins_words(p, index), state, memory_order_release);
 }
 /* The words; false: they changed while they were read, or the state is not 'state'. */
 bool pins_read(const struct pins *p, uint32_t index, uint64_t state, union pins_any *to);

@@ -156,6 +156,14 @@ void pins_free(struct pins *p)
 
 /* ---- free records */
 
+/* One writer at a time: cheaper than an atomic addition. */
+static void shard_count_locked(struct pins_shard *sh, uint64_t change)
+{
+	uint64_t live = atomic_load_explicit(&sh->live, memory_order_relaxed);
+
+	atomic_store_explicit(&sh->live, live + change, memory_order_release);
+}
+
 static void shard_push_locked(struct pins *p, struct pins_shard *sh, uint32_t index)
 {
 	p->priv[index].free_next = 0;
@@ -210,7 +218,7 @@ static uint32_t shard_pop(struct pins *p, unsigned shard, bool pin)
 	if (index) {
 		sh->head = p->priv[index].free_next;
 		if (pin)
-			atomic_fetch_add_explicit(&sh->live, 1, memory_order_relaxed);
+			shard_count_locked(sh, 1);
 	}
 	mtx_unlock(&sh->lock);
 	return index;
@@ -243,7 +251,7 @@ void pins_put(struct pins *p, uint32_t index, bool pin)
 	mtx_lock(&sh->lock);
 	shard_push_locked(p, sh, index);
 	if (pin)
-		atomic_fetch_sub(&sh->live, 1);
+		shard_count_locked(sh, (uint64_t)-1);
 	mtx_unlock(&sh->lock);
 }
 
