@@ -92,7 +92,7 @@ static int df_mounted(const char *path, struct hf_statfs *s, pid_t *owner)
 		return err;
 	*owner = l.owner;
 	*s = (struct hf_statfs){.block_bytes = HF_BLOCK_SIZE, .blocks = l.geo.nblocks - 1 - l.geo.first_data.v, .frames = l.geo.nframes};
-	err = look_pins_read(path, &l, &pins);
+	err = look_pins_try(path, &l, &pins);
 	for (f = 0; !err && f < l.geo.nframes; f++)
 		df_frame(&l, &pins, f, s);
 	s->frames_split = s->frames - s->frames_free - s->frames_full;

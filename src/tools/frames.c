@@ -103,11 +103,9 @@ static int read_all(struct reader *r)
 	m->f = calloc((size_t)m->n, sizeof(*m->f));
 	if (!r->c.seen || !m->f)
 		return err_set(-ENOMEM, "no memory for %" PRIu64 " frames", m->n);
-	err = look_pins_read(m->path, r->look, &m->pins);
-	if (err == -ENOMEM)
+	err = look_pins_try(m->path, r->look, &m->pins);
+	if (err)
 		return err;
-	if (err)			/* as good as none: what it says is not known */
-		tool_error("%s: %s; shown without pins", m->path, hf_errormsg());
 	read_lines(r);
 	read_pins(r);
 	check_itable(&r->c);

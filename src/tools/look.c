@@ -4,6 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
+
+#define TABLE_TRIES    20u
+#define TABLE_PAUSE_NS 5000000
 
 /* It is mounted: no lock can be had, and none is needed to read what the owner has put in place. */
 static int open_live(const char *path, struct look *l)
@@ -128,17 +132,36 @@ static int collect_one(void *ctx, const struct pins_entry *e)
 
 int look_pins_read(const char *path, const struct look *l, struct look_pins *out)
 {
+	static const struct timespec pause = {.tv_nsec = TABLE_PAUSE_NS};
 	struct collect c = {.l = l, .p = out};
-	int err;
+	unsigned tries;
+	int err = -EBADMSG;
 
-	*out = (struct look_pins){.published = true};
-	err = pins_table_read(path, l->geo.uuid, &out->owner, collect_one, &c);
+	*out = (struct look_pins){0};
+	/* a table that its owner is just making looks damaged */
+	for (tries = 0; err == -EBADMSG && tries < TABLE_TRIES; tries++) {
+		if (tries)
+			nanosleep(&pause, NULL);
+		look_pins_free(out);
+		out->published = true;
+		err = pins_table_read(path, l->geo.uuid, &out->owner, collect_one, &c);
+	}
 	if (!err)
 		return 0;
 	look_pins_free(out);
 	if (err == -ENOMEM)
 		return err_set(err, "no memory for the list of pins");
 	return err == -ENOENT ? 0 : err;
+}
+
+int look_pins_try(const char *path, const struct look *l, struct look_pins *out)
+{
+	int err = look_pins_read(path, l, out);
+
+	if (err != -EBADMSG)
+		return err;
+	tool_error("%s: %s; shown without pins", path, hf_errormsg());
+	return 0;
 }
 
 void look_pins_free(struct look_pins *p)
