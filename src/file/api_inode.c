@@ -192,7 +192,8 @@ HF_API int hf_inode_link(hf_volume *vol, struct hf_id id, struct hf_id dir, cons
 	return (int)enter_leave(err, "link");
 }
 
-static int inode_unlink(hf_volume *vol, struct hf_id dir, const char *name, const struct hf_how *how)
+static int inode_unlink(hf_volume *vol, struct hf_id dir, const char *name,
+			const struct hf_how *how)
 {
 	struct inode *d;
 	char s[256];

@@ -250,8 +250,8 @@ HF_API int hf_rename(hf_volume *vol, const char *oldpath, const char *newpath, u
 	return err ? err : path_rename(vol, oldpath, newpath, flags, NULL);
 }
 
-static int path_setattr(hf_volume *vol, const char *path, const struct hf_setattr *attr, bool follow,
-			const struct hf_how *how)
+static int path_setattr(hf_volume *vol, const char *path, const struct hf_setattr *attr,
+			bool follow, const struct hf_how *how)
 {
 	struct inode *in;
 	int err;
@@ -280,7 +280,8 @@ HF_API int hf_chmod(hf_volume *vol, const char *path, uint32_t mode)
 	return hf_setattr(vol, path, &attr, true);
 }
 
-HF_API int hf_truncate_how(hf_volume *vol, const char *path, uint64_t size, const struct hf_how *how)
+HF_API int hf_truncate_how(hf_volume *vol, const char *path, uint64_t size,
+			   const struct hf_how *how)
 {
 	const struct hf_setattr attr = {.set = HF_SET_SIZE, .size = size};
 	int err = enter_volume_change(vol);

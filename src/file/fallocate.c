@@ -255,7 +255,8 @@ static int fallocate_check(int mode, uint64_t off, uint64_t len)
 	return 0;
 }
 
-static int fallocate_gated(struct hf_file *file, int mode, uint64_t off, uint64_t len, struct how *h)
+static int fallocate_gated(struct hf_file *file, int mode, uint64_t off, uint64_t len,
+			   struct how *h)
 {
 	struct resize_rest rest = {0};
 	struct inode *in = file->in;

@@ -18,13 +18,15 @@ int how_open(struct how *h, struct fs *fs, const struct hf_how *from)
 	if (err)
 		return err;
 	if ((unsigned)o.pinned > HF_PINNED_FAIL)
-		return err_set(-EINVAL, "there is no mode %u for pinned blocks", (unsigned)o.pinned);
+		return err_set(-EINVAL, "there is no mode %u for pinned blocks",
+			       (unsigned)o.pinned);
 	h->pinned = o.pinned;
 	h->timeout_ns = o.timeout_ns;
 	if (o.pinned != HF_PINNED_WAIT)
 		return 0;
 	if (pin_on_notifier())
-		return err_set(-EDEADLK, "a lease's callback cannot wait for pins: others wait for it");
+		return err_set(-EDEADLK,
+			       "a lease's callback cannot wait for pins: others wait for it");
 	h->ticket = space_ticket_get(fs->space);
 	return h->ticket ? 0 : err_set(-ENOMEM, "waiting for pins: out of memory");
 }
@@ -56,7 +58,8 @@ static int how_decide(struct how *h, struct inode *in, struct how_range touched)
 	h->holds = in;
 	ret = map_pinned(in, touched.first, touched.n);
 	if (ret > 0)
-		ret = err_set(-EBUSY, "inode %llu: blocks of the range are pinned", (unsigned long long)in->ino.v);
+		ret = err_set(-EBUSY, "inode %llu: blocks of the range are pinned",
+			      (unsigned long long)in->ino.v);
 	return ret;
 }
 
@@ -73,7 +76,8 @@ int how_begin(struct how *h, struct inode *in, struct how_range touched, struct 
 	if (h->pinned == HF_PINNED_WAIT && leaves.n)
 		ret = pin_own(in, leaves.first, leaves.n);
 	if (ret > 0)
-		ret = err_set(-EDEADLK, "this thread owns a pin in the range, and would wait for itself");
+		ret = err_set(-EDEADLK,
+			      "this thread owns a pin in the range, and would wait for itself");
 	return ret;
 }
 
@@ -93,8 +97,8 @@ void how_end(struct how *h)
 	h->holds = NULL;
 }
 
-/* Without names and openers the map cannot change between the two. A lease that cannot be told of it
- * for lack of memory is no reason to keep the file. */
+/* Without names and openers the map cannot change between the two. A lease that cannot be told of
+ * it for lack of memory is no reason to keep the file. */
 int how_reap(struct how *h, struct inode *in)
 {
 	h->first = FBLK(0);
@@ -123,7 +127,8 @@ static int how_wait(struct how *h)
 	int err = space_ticket_wait(s, h->ticket, how_deadline(h->timeout_ns));
 
 	if (err == -ETIMEDOUT)
-		err_set(err, "done, but %llu blocks are still pinned", (unsigned long long)space_ticket_left(s, h->ticket));
+		err_set(err, "done, but %llu blocks are still pinned",
+			(unsigned long long)space_ticket_left(s, h->ticket));
 	return err;
 }
 

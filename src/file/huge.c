@@ -1,13 +1,13 @@
-/* Slots and huge leaves: making a slot one huge leaf for a view's page, and giving back what was punched
- * out of one while a view's page kept it whole.
+/* Slots and huge leaves: making a slot one huge leaf for a view's page, and giving back what was
+ * punched out of one while a view's page kept it whole.
  *
- * Both need that nobody has the blocks pinned, and are done with the layout lock held from looking to the
- * commit: a pin that came and went between a copy and its commit would have stored into blocks that are
- * let go.
+ * Both need that nobody has the blocks pinned, and are done with the layout lock held from looking
+ * to the commit: a pin that came and went between a copy and its commit would have stored into
+ * blocks that are let go.
  *
  * Durability: the copy is fenced before the record that maps it.
- * Crash: before the record the new frame is free and the old blocks are the file's; after it the other
- * way round; the bytes are the same in both. */
+ * Crash: before the record the new frame is free and the old blocks are the file's; after it the
+ * other way round; the bytes are the same in both. */
 #include "file/resize.h"
 #include "pin/view.h"
 

@@ -10,8 +10,8 @@ struct names {
 	struct name_how below;
 };
 
-/* What a name stands for, if it can be a file that is about to go. Why it cannot be found is for the
- * operation itself to tell. */
+/* What a name stands for, if it can be a file that is about to go. Why it cannot be found is for
+ * the operation itself to tell. */
 static struct inode *names_victim(struct names *c)
 {
 	struct inode *in = NULL;
@@ -19,14 +19,15 @@ static struct inode *names_victim(struct names *c)
 
 	if (c->flags & NAME_EXCHANGE)
 		return NULL;
-	err = c->newdir ? name_lookup(c->newdir, c->newname, &in) : name_lookup(c->dir, c->name, &in);
+	err =
+	    c->newdir ? name_lookup(c->newdir, c->newname, &in) : name_lookup(c->dir, c->name, &in);
 	if (err)
 		err_clear();
 	return err ? NULL : in;
 }
 
-/* Modes other than HF_PINNED_DELAY look at the file before: not under the operation's locks, so the one
- * that waits has it checked there that it is still the same. */
+/* Modes other than HF_PINNED_DELAY look at the file before: not under the operation's locks, so the
+ * one that waits has it checked there that it is still the same. */
 static int names_look(struct names *c)
 {
 	struct name_how *b = &c->below;
@@ -98,8 +99,8 @@ int names_unlink(struct inode *dir, const char *name, const struct hf_how *how)
 	return names_run(&c, how);
 }
 
-int names_rename(struct inode *olddir, const char *oldname, struct inode *newdir, const char *newname,
-		 unsigned flags, const struct hf_how *how)
+int names_rename(struct inode *olddir, const char *oldname, struct inode *newdir,
+		 const char *newname, unsigned flags, const struct hf_how *how)
 {
 	struct names c = {
 	    .dir = olddir, .name = oldname, .newdir = newdir, .newname = newname, .flags = flags};

@@ -6,7 +6,7 @@
 #include "file/volume.h"
 
 int names_unlink(struct inode *dir, const char *name, const struct hf_how *how);
-int names_rename(struct inode *olddir, const char *oldname, struct inode *newdir, const char *newname,
-		 unsigned flags, const struct hf_how *how);
+int names_rename(struct inode *olddir, const char *oldname, struct inode *newdir,
+		 const char *newname, unsigned flags, const struct hf_how *how);
 
 #endif

@@ -16,13 +16,13 @@
  *
  * Pins hold up nothing of that (how.h): blocks that leave while they are pinned are busy until the
  * last pin goes. -EAGAIN from the map is a pinned huge leaf that has to be split and has no counts
- * per block: they are made with no layout lock held, then the attempt is made again. Each turn gives
- * counts to at least one frame more.
+ * per block: they are made with no layout lock held, then the attempt is made again. Each turn
+ * gives counts to at least one frame more.
  *
  * Views (rules T3 to T5): slots that lie wholly in the range are revoked before the commit. A huge
  * leaf that an edge of the range cuts and that a view maps is left whole, for its 2 MiB page cannot
- * be split under the view: its part of the range is zeroed in place after the commit, and remembered
- * (view_hole_queue) for when the last view lets go of it.
+ * be split under the view: its part of the range is zeroed in place after the commit, and
+ * remembered (view_hole_queue) for when the last view lets go of it.
  */
 #include "file/resize.h"
 #include "file/batch.h"
@@ -46,8 +46,8 @@ struct resize {
 	uint64_t n;
 	uint64_t zero_from, zero_to; /* bytes of inline content to be zeroed */
 	/* of one attempt: */
-	uint64_t lo, hi;		/* blocks that leave, less what a view maps */
-	struct resize_bytes spared[2];	/* what it maps: zeroed after the commit */
+	uint64_t lo, hi;	       /* blocks that leave, less what a view maps */
+	struct resize_bytes spared[2]; /* what it maps: zeroed after the commit */
 	unsigned nspared;
 };
 
@@ -188,7 +188,8 @@ static void resize_forget_holes(struct resize *r, int err)
 		return;
 	for (unsigned i = 0; i < r->nspared && err; i++)
 		view_hole_forget(r->in, data_block_up(r->spared[i].from),
-				 data_block(r->spared[i].to).v - data_block_up(r->spared[i].from).v);
+				 data_block(r->spared[i].to).v -
+				     data_block_up(r->spared[i].from).v);
 	if (!err && resize_shifts(r))
 		view_hole_forget(r->in, r->first, FILE_BLOCKS_MAX - r->first.v);
 	else if (!err && r->lo < r->hi)
@@ -273,8 +274,8 @@ static int resize_attempt(struct resize *r, enum resize_way way, struct resize_r
 	return resize_zero_spared(r);
 }
 
-/* The slot is taken before the layout lock: the orphan table may have to grow, and it is an inode
- * with a smaller number. A transaction that fails after it has set the slot gives it back itself.
+/* The slot is taken before the layout lock where that is not held anyway: the orphan table may have
+ * to grow. A transaction that fails after it has set the slot gives it back itself.
  */
 static int resize_cut(struct resize *r, struct resize_rest *rest)
 {
@@ -325,8 +326,8 @@ static int resize_pieces(struct inode *in, fblk_t first, fblk_t end, struct how 
 
 /* ---- size */
 
-/* The block that the new end of file cuts stays. Who refuses pins minds one in it all the same, for it
- * loses bytes. */
+/* The block that the new end of file cuts stays. Who refuses pins minds one in it all the same, for
+ * it loses bytes. */
 static int resize_begin_truncate(const struct resize *r)
 {
 	struct how_range leaves = {r->first, r->n}, touched = leaves;
@@ -437,7 +438,8 @@ struct how_range resize_moves(uint64_t off)
  *	blocks   |.......|.......|.......|.......|
  *	range        [zzz wwwwwww wwwwwww zz)           w leaves the map, z is zeroed in place
  *	range          [zz)                             no whole block: only zeroes
- *	range        [zzz wwwwwww wwwwwww ww)           the end of file is in the last block: it leaves
+ *	range        [zzz wwwwwww wwwwwww ww)           the end of file is in the last block: it
+ *leaves
  */
 static struct how_range resize_leaves(struct inode *in, uint64_t off, uint64_t end)
 {
@@ -501,7 +503,8 @@ static int resize_punch_zero(struct inode *in, uint64_t off, uint64_t visible, s
 	return !err && zeroed ? data_fence(in) : err;
 }
 
-int resize_punch(struct inode *in, uint64_t off, uint64_t end, struct how *h, struct resize_rest *rest)
+int resize_punch(struct inode *in, uint64_t off, uint64_t end, struct how *h,
+		 struct resize_rest *rest)
 {
 	uint64_t visible = min_u64(end, data_size(in));
 	struct how_range b = resize_leaves(in, off, end);

@@ -1,5 +1,5 @@
-/* Pins under a map: is anything of a range pinned, and counts per block for the huge leaves that have
- * to be split although they are. */
+/* Pins under a map: is anything of a range pinned, and counts per block for the huge leaves that
+ * have to be split although they are. */
 #include "inode/map_tree.h"
 
 /* So many frames get their counts in one turn. */
@@ -60,7 +60,8 @@ static int edges(struct inode *in, fblk_t fblk, uint64_t n)
 }
 
 /* The pinned frames of one run, which may be blocks at its end. */
-static void turn_add_run(struct inode *in, const struct map_extent *x, struct pins_turn *turn, uint64_t *used)
+static void turn_add_run(struct inode *in, const struct map_extent *x, struct pins_turn *turn,
+			 uint64_t *used)
 {
 	uint64_t n;
 
@@ -92,8 +93,8 @@ static int turn_fill(struct inode *in, uint64_t *at, struct pins_turn *turn)
 	return err;
 }
 
-/* A frame that gets counts and turns out to be no huge leaf's, or not to be split, is none the worse
- * for it. */
+/* A frame that gets counts and turns out to be no huge leaf's, or not to be split, is none the
+ * worse for it. */
 static int all_from(struct inode *in, fblk_t fblk)
 {
 	uint64_t at = fblk.v;

@@ -1,5 +1,5 @@
-/* References to a file's blocks, counted in space as a pin counts them, without a handle: for tests of
- * what operations do about pinned blocks. */
+/* References to a file's blocks, counted in space as a pin counts them, without a handle: for tests
+ * of what operations do about pinned blocks. */
 #ifndef HF_TESTS_HOLD_H
 #define HF_TESTS_HOLD_H
 
@@ -35,7 +35,8 @@ static inline void hold_drop(struct hold *h)
 		struct hold_run *r = &h->run[i];
 
 		if (r->frames)
-			space_unpin_frames(h->fs->space, mblk_to_frame(r->first), r->n / HF_BLOCKS_PER_FRAME);
+			space_unpin_frames(h->fs->space, mblk_to_frame(r->first),
+					   r->n / HF_BLOCKS_PER_FRAME);
 		else
 			space_unpin_blocks(h->fs->space, r->first, r->n);
 	}
@@ -54,7 +55,8 @@ static inline void hold_extent(struct hold_run *r, const struct map_extent *x)
 }
 
 /* One look at the map; 1: counts are missing in *need. */
-static inline int hold_try(struct hold *h, struct inode *in, fblk_t first, uint64_t n, frame_t *need)
+static inline int hold_try(struct hold *h, struct inode *in, fblk_t first, uint64_t n,
+			   frame_t *need)
 {
 	struct map_extent x;
 	int err = 0;

@@ -1,5 +1,5 @@
-/* Making a slot one huge leaf, and giving back holes that were kept in one: what is in the file stays,
- * whatever is pinned, whenever the power fails. */
+/* Making a slot one huge leaf, and giving back holes that were kept in one: what is in the file
+ * stays, whatever is pinned, whenever the power fails. */
 #include "hold.h"
 #include "journal_sim.h"
 #include "file/resize.h"
@@ -102,7 +102,8 @@ static void test_collapse(void)
 	CU_ASSERT(patchy_is_right(f));
 	/* Zeros behind the end of file, whatever was there. */
 	OK(hf_extents(f, FRM, &e, 1, &n));
-	CU_ASSERT(all_zero((const uint8_t *)vol->fs.pm->base + e.media_off + 87 * BLK + 77, 100 * BLK));
+	CU_ASSERT(
+	    all_zero((const uint8_t *)vol->fs.pm->base + e.media_off + 87 * BLK + 77, 100 * BLK));
 	OK(hf_statfs(vol, &b));
 	CU_ASSERT(b.blocks_used < a.blocks_used + 1024 - 396);
 	OK(hf_fallocate(f, PUNCH, 10 * BLK, BLK));
@@ -185,7 +186,8 @@ static void *mover(void *arg)
 	for (uint64_t i = 0; !atomic_load(&r->stop); i++) {
 		uint64_t at = (SLOT / 2 + i % (SLOT / 2)) * BLK;
 
-		if (hf_fallocate(r->f, PUNCH, at, BLK) || hf_pwrite(r->f, one, BLK, at) != (ssize_t)BLK)
+		if (hf_fallocate(r->f, PUNCH, at, BLK) ||
+		    hf_pwrite(r->f, one, BLK, at) != (ssize_t)BLK)
 			break;
 		if (collapse(r->f, 0) == 0)
 			atomic_fetch_add(&r->moved, 1);
@@ -397,10 +399,8 @@ static void test_crash(void)
 int main(void)
 {
 	static const struct hf_case cases[] = {
-	    {"collapse", test_collapse},
-	    {"collapse, pinned", test_collapse_pinned},
-	    {"a pin meanwhile", test_race},
-	    {"holes", test_free_holes},
+	    {"collapse", test_collapse},    {"collapse, pinned", test_collapse_pinned},
+	    {"a pin meanwhile", test_race}, {"holes", test_free_holes},
 	    {"power failures", test_crash},
 	};
 

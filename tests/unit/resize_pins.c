@@ -1,9 +1,10 @@
-/* What truncate, punch, zero-range, collapse, insert, unlink and rename-over do about pinned blocks, in
- * each mode. */
+/* What truncate, punch, zero-range, collapse, insert, unlink and rename-over do about pinned
+ * blocks, in each mode. */
 #include "hold.h"
 #include "file/resize.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <time.h>
 
@@ -45,8 +46,8 @@ static uint64_t busy(hf_volume *vol)
 	struct hf_statfs s;
 
 	OK(hf_statfs(vol, &s));
-	CU_ASSERT_EQUAL(s.blocks_free + s.blocks_busy_journal + s.blocks_busy_pinned + s.blocks_used,
-			s.blocks);
+	CU_ASSERT_EQUAL(
+	    s.blocks_free + s.blocks_busy_journal + s.blocks_busy_pinned + s.blocks_used, s.blocks);
 	return s.blocks_busy_pinned;
 }
 
@@ -135,11 +136,12 @@ static struct frame *frame_of(hf_file *f, uint64_t off)
 {
 	struct fs *fs = f->in->fs;
 
-	return space_frame(fs->space, mblk_to_frame(moff_to_mblk(MOFF(extent_at(f, off).media_off))));
+	return space_frame(fs->space,
+			   mblk_to_frame(moff_to_mblk(MOFF(extent_at(f, off).media_off))));
 }
 
-/* The per-block counts are made on demand: the operation meets a pinned huge leaf without any, lets go,
- * makes them, and tries again. */
+/* The per-block counts are made on demand: the operation meets a pinned huge leaf without any, lets
+ * go, makes them, and tries again. */
 static void test_counts_on_demand(void)
 {
 	hf_volume *vol = vol_memory(32 * MIB);
@@ -210,8 +212,8 @@ static void test_splits(void)
 	OK(hf_unmount(&vol));
 }
 
-/* Too many runs for one transaction: the range is cut off as a subtree, and its blocks are detached by
- * later transactions, on the same ticket. */
+/* Too many runs for one transaction: the range is cut off as a subtree, and its blocks are detached
+ * by later transactions, on the same ticket. */
 static void test_cut(void)
 {
 	hf_volume *vol = vol_memory(64 * MIB);
@@ -415,8 +417,8 @@ static void test_edges(void)
 	FAILS(EBUSY, hf_fallocate_how(f, FALLOC_FL_ZERO_RANGE, 5 * BLK - 1, BLK, &fail));
 	OK(hf_fallocate_how(f, PUNCH, 5 * BLK, BLK, &fail));
 	OK(hf_fallocate_how(f, PUNCH, 3 * BLK + 10, BLK - 10, &fail));
-	OK(hf_fallocate_how(f, 0, 0, 10 * BLK, &fail));	    /* takes nothing */
-	OK(hf_ftruncate_how(f, 12 * BLK, &fail));	    /* grows */
+	OK(hf_fallocate_how(f, 0, 0, 10 * BLK, &fail)); /* takes nothing */
+	OK(hf_ftruncate_how(f, 12 * BLK, &fail));	/* grows */
 	OK(hf_ftruncate_how(f, 5 * BLK, &fail));
 	OK(hf_ftruncate_how(f, 5 * BLK, &fail));
 	/* The block that is cut stays: there is nothing to wait for. */
@@ -605,8 +607,8 @@ static void test_names_open(void)
 	OK(hf_unmount(&vol));
 }
 
-/* A file with leases on it goes through an orphan slot, so that they can be asked for; nothing is left
- * of that. */
+/* A file with leases on it goes through an orphan slot, so that they can be asked for; nothing is
+ * left of that. */
 static void test_names_handed_back(void)
 {
 	hf_volume *vol = vol_memory(16 * MIB);
@@ -734,8 +736,8 @@ static void *take_over(void *arg)
 	struct told *t = arg;
 
 	/* Pins belong to their thread, which would wait for itself. */
-	return (void *)(intptr_t)hf_ftruncate_how(t->f, 8 * BLK,
-						  &(struct hf_how){sizeof(struct hf_how), HF_PINNED_WAIT, FOREVER});
+	return (void *)(intptr_t)hf_ftruncate_how(
+	    t->f, 8 * BLK, &(struct hf_how){sizeof(struct hf_how), HF_PINNED_WAIT, FOREVER});
 }
 
 static void test_T11_leases(void)
@@ -746,7 +748,8 @@ static void test_T11_leases(void)
 		struct told t = {.lets_go = true}, stays = {.lets_go = false};
 		hf_pin_id id;
 
-		/* FAIL asks before it decides; a holder that does not let go has until its deadline. */
+		/* FAIL asks before it decides; a holder that does not let go has until its
+		 * deadline. */
 		id = lease(vol, f, &stays, 1000000);
 		FAILS(EBUSY, do_op(vol, f, op, &fail));
 		await_call(&stays, 1);
@@ -835,6 +838,59 @@ static void test_T11_names(void)
 	}
 }
 
+/* ---- the deadlock that the design is about: who holds page A asks for page B of the same file
+ * while a punch waits for A */
+
+struct pair {
+	hf_volume *vol;
+	hf_file *f;
+	uint64_t rounds;
+	_Atomic uint64_t pinned, asked; /* rounds that have come so far */
+};
+
+/* Lets go of A when the punch has detached it, and not before it has got B. */
+static void *holder(void *arg)
+{
+	struct pair *p = arg;
+	hf_pin_id a, b;
+
+	for (uint64_t i = 1; i <= p->rounds; i++) {
+		a = pin(p->f, 0, BLK);
+		atomic_store(&p->pinned, i);
+		while (hf_seek(p->f, 0, SEEK_HOLE) != 0)
+			sched_yield();
+		b = pin(p->f, BLK, BLK);
+		GET(BLK, hf_pwrite(p->f, buf, BLK, BLK));
+		OK(hf_unpin(p->vol, a));
+		OK(hf_unpin(p->vol, b));
+		while (atomic_load(&p->asked) < i)
+			sched_yield();
+	}
+	return NULL;
+}
+
+static void test_holder_asks_for_more(void)
+{
+	const struct hf_how wait = how(HF_PINNED_WAIT, FOREVER);
+	struct pair p = {.rounds = getenv("HF_TEST_SHORT") ? 500 : 10000};
+	pthread_t thread;
+
+	p.vol = vol_memory(16 * MIB);
+	p.f = blocks(p.vol, "/f", 2);
+	CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, holder, &p), 0);
+	for (uint64_t i = 1; i <= p.rounds; i++) {
+		while (atomic_load(&p.pinned) < i)
+			sched_yield();
+		OK(hf_fallocate_how(p.f, PUNCH, 0, BLK, &wait));
+		CU_ASSERT_EQUAL(busy(p.vol), 0);
+		GET(BLK, hf_pwrite(p.f, buf, BLK, 0));
+		atomic_store(&p.asked, i);
+	}
+	pthread_join(thread, NULL);
+	OK(hf_close(&p.f));
+	OK(hf_unmount(&p.vol));
+}
+
 /* ---- full volumes */
 
 static void fill(hf_file *f)
@@ -873,7 +929,8 @@ static bool overlaps(hf_file *f, uint64_t media, uint64_t len)
 	return false;
 }
 
-/* Pin, unlink, close, fill the volume with another file's data: who pinned still sees its own bytes. */
+/* Pin, unlink, close, fill the volume with another file's data: who pinned still sees its own
+ * bytes. */
 static void test_no_reuse(void)
 {
 	hf_volume *vol = vol_memory(32 * MIB);
@@ -924,8 +981,8 @@ static void eat_all(hf_volume *vol)
 	}
 }
 
-/* Rule B5: blocks are kept back for splits. Without one a punch zeroes in place and a truncation leaves
- * the leaf whole. */
+/* Rule B5: blocks are kept back for splits. Without one a punch zeroes in place and a truncation
+ * leaves the leaf whole. */
 static void test_B5_full(void)
 {
 	hf_volume *vol = vol_memory(64 * MIB);
@@ -938,7 +995,8 @@ static void test_B5_full(void)
 	OK(hf_ftruncate(f, 8 * FRM - BLK));
 	CU_ASSERT_EQUAL(busy(vol), 2);
 	eat_all(vol);
-	/* FAIL decides before the first piece; the others detach the whole leaf and zero the cut ones. */
+	/* FAIL decides before the first piece; the others detach the whole leaf and zero the cut
+	 * ones. */
 	FAILS(EBUSY, hf_fallocate_how(f, PUNCH, 2 * FRM + 5 * BLK, 2 * FRM, &fail));
 	GET(7 * FRM - BLK, (int64_t)(vol_size(f) - FRM));
 	OK(hf_fallocate(f, PUNCH, 2 * FRM + 5 * BLK, 2 * FRM));
@@ -961,7 +1019,8 @@ static void test_B5_full(void)
 	OK(hf_unmount(&vol));
 }
 
-/* FAIL on a volume where pieces are all that can be done: the layout lock is held over all of them. */
+/* FAIL on a volume where pieces are all that can be done: the layout lock is held over all of them.
+ */
 static void test_fail_in_pieces(void)
 {
 	hf_volume *vol = vol_memory(64 * MIB);
@@ -1004,6 +1063,7 @@ int main(void)
 	    {"T11: leases", test_T11_leases},
 	    {"T11: wait", test_T11_wait},
 	    {"T11: names", test_T11_names},
+	    {"a holder asks for more", test_holder_asks_for_more},
 	    {"no reuse", test_no_reuse},
 	    {"B5: full", test_B5_full},
 	    {"fail, in pieces", test_fail_in_pieces},
