@@ -231,7 +231,8 @@ static void head_write(const struct fs *fs, struct pins *p)
 {
 	struct pins_head *h = (void *)p->base;
 
-	atomic_store(&h->magic, 0);
+	/* A new file has no magic before the end. An old one keeps its own throughout: whoever is killed
+	 * here leaves a file that still names its orphans. */
 	h->version = PINS_VERSION;
 	h->rec_bytes = sizeof(struct pins_rec);
 	memcpy(h->uuid, fs->geo.uuid, sizeof(h->uuid));
