@@ -100,6 +100,14 @@ status 0 "$hf" frames "$vol"
 says '32 frames of 2 MiB'
 sum=$(sed -n 's/^[^ ]*  *\([0-9]*\) frames.*/\1/p' "$t/out" | awk '{s += $1} END {print s}')
 [ "$sum" = 32 ] || wrong "the states of all frames add up to $sum, not to 32"
+# what the files say of themselves, and what a mount counts
+huge=$("$hf" stat --json "$vol" /big | awk '/"length":/ {n = $2 + 0} /"huge": true/ {sum += n} END {print sum / 2097152}')
+json "$hf" frames --json "$vol"
+[ "$(sed -n '/"huge": {/,/}/p' "$t/out" | sed -n 's/.*"frames": \([0-9]*\).*/\1/p')" = "$huge" ] && [ "$huge" -gt 2 ] ||
+	wrong "the file has $huge huge leaves, frames shows something else"
+free=$("$hf" df --json "$vol" | sed -n 's/.*"frames_free": \([0-9]*\).*/\1/p')
+[ "$(sed -n '/"free": {/,/}/p' "$t/out" | sed -n 's/.*"frames": \([0-9]*\).*/\1/p')" = "$free" ] || wrong "df says $free frames are free, frames not"
+status 0 "$hf" frames "$vol"
 grep -q "$(printf '\033')" "$t/out" && wrong "colours, but standard output is no terminal"
 status 0 "$hf" frames --color=always "$vol"
 says "$(printf '\033')"
