@@ -2,6 +2,7 @@
 #include "file/batch.h"
 #include "file/resize.h"
 #include "pin/view.h"
+#include "file/view_fill.h"
 
 #include <linux/falloc.h>
 
@@ -255,7 +256,7 @@ static int fallocate_check(int mode, uint64_t off, uint64_t len)
 	return 0;
 }
 
-static int fallocate_gated(struct hf_file *file, int mode, uint64_t off, uint64_t len,
+static int fallocate_once(struct hf_file *file, int mode, uint64_t off, uint64_t len,
 			   struct how *h)
 {
 	struct resize_rest rest = {0};
@@ -269,6 +270,17 @@ static int fallocate_gated(struct hf_file *file, int mode, uint64_t off, uint64_
 	rwl_wrunlock(&in->content);
 	resize_finish(in->fs, &rest, h);
 	gate_leave(&file->vol->gate, ticket);
+	return err;
+}
+
+/* When nothing is free, holes that views keep are given back first (rule T3). */
+static int fallocate_gated(struct hf_file *file, int mode, uint64_t off, uint64_t len, struct how *h)
+{
+	const int takes = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE;
+	int err = fallocate_once(file, mode, off, len, h);
+
+	if (err == -ENOSPC && !(mode & takes) && view_holes_reclaim(file->in->fs))
+		err = fallocate_once(file, mode, off, len, h);
 	return err;
 }
 

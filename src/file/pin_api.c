@@ -3,6 +3,8 @@
 #include "pin/pin.h"
 
 #include <stdlib.h>
+#include "file/view_fill.h"
+
 #include <string.h>
 #include <sys/uio.h>
 
@@ -74,7 +76,11 @@ static int pin_hole(struct pin_call *c, uint64_t hole)
 		return err_set(-ENODATA, "pin: there is a hole at %llu", (unsigned long long)hole);
 	if (inline_content)
 		err = enter_file_change(c->file);
-	return err ? err : pin_make_block(c, hole);
+	if (!err)
+		err = pin_make_block(c, hole);
+	if (err == -ENOSPC && view_holes_reclaim(in->fs))
+		err = pin_make_block(c, hole);
+	return err;
 }
 
 static int pin_run(struct pin_call *c)

@@ -50,6 +50,11 @@ static int view_open(struct hf_file *file, uint64_t off, uint64_t len,
 	view->len = len;
 	err = view_create(in, off / HF_FRAME_SIZE, slots, (o->prot & HF_VIEW_WRITE) != 0,
 			  o->pin_wait_ns, view_fill, &view->v);
+	/* Listed first and looked after: either this sees the forced unmount, or that sees the view. */
+	if (!err && atomic_load(&file->vol->forced) != VOLUME_NORMAL) {
+		view_destroy(view->v);
+		err = err_set(-ESHUTDOWN, "view: the volume was unmounted by force");
+	}
 	if (err)
 		open_uncount(file->vol, in);
 	return err;

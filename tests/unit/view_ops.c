@@ -299,16 +299,61 @@ static void rule_T3_given_back_before_enospc(void)
 	CU_ASSERT_TRUE(view_is_huge(f, 0));
 	GET(16 * BLK, hf_append(g, buf, 16 * BLK, NULL));
 	CU_ASSERT_FALSE(view_is_huge(f, 0));
-	CU_ASSERT_TRUE(view_is_huge(f, FRM));
+	punch(f, FRM + 10 * BLK, 100 * BLK);
+	while (hf_append(g, buf, BLK, NULL) == (ssize_t)BLK && view_is_huge(f, FRM))
+		;
+	CU_ASSERT_FALSE(view_is_huge(f, FRM));
+	while (hf_append(g, buf, BLK, NULL) == (ssize_t)BLK)
+		;
 	/* a touch needs a frame now, and there is none */
 	CU_ASSERT_EQUAL(touch_get(p + 10 * BLK), -SIGBUS);
-	CU_ASSERT_EQUAL(touch_get(SLOT(p, 1)), 2);
+	CU_ASSERT_EQUAL(touch_get(SLOT(p, 1)), -SIGBUS);
 	OK(hf_ftruncate(g, 0));
+	CU_ASSERT_EQUAL(touch_get(SLOT(p, 1)), 2);
 	CU_ASSERT_EQUAL(touch_get(p + 10 * BLK), 0);
 	CU_ASSERT_EQUAL(touch_get(p + 110 * BLK), 1);
 	OK(hf_view_unmap(&v));
 	OK(hf_close(&f));
 	OK(hf_close(&g));
+	OK(hf_unmount(&vol));
+}
+
+/* The same for fallocate and for pins that fill holes. */
+static void rule_T3_given_back_to_fallocate_and_pin(void)
+{
+	struct hf_pin_options o = {.struct_size = sizeof(o), .flags = HF_PIN_WRITE | HF_PIN_ALLOC};
+	hf_volume *vol = vol_memory(16 * MIB);
+	hf_file *f = view_file(vol, "a", 2, 1), *g = vol_create(vol, "b"), *h = vol_create(vol, "c");
+	static uint8_t buf[64 * 1024];
+	hf_pin_id pin = 0;
+	hf_view *v;
+	uint8_t *p = view_at(f, 0, 2 * FRM, VIEW_RW, WAIT_NONE, &v);
+	ssize_t n;
+
+	CU_ASSERT_EQUAL(touch_get(p), 1);
+	CU_ASSERT_EQUAL(touch_get(SLOT(p, 1)), 2);
+	OK(hf_ftruncate(h, FRM));
+	for (size_t len = sizeof(buf); len >= BLK; len /= 2)
+		do
+			n = hf_append(g, buf, len, NULL);
+		while (n == (ssize_t)len);
+	FAILS(ENOSPC, hf_pin(h, 0, BLK, &o, NULL, NULL, &pin));
+	FAILS(ENOSPC, hf_fallocate(h, 0, 0, 20 * BLK));
+	punch(f, 10 * BLK, 30 * BLK);
+	OK(hf_fallocate(h, 0, 0, 20 * BLK));
+	CU_ASSERT_FALSE(view_is_huge(f, 0));
+	while (hf_append(g, buf, BLK, NULL) == (ssize_t)BLK)
+		;
+	punch(f, FRM + 10 * BLK, 30 * BLK);
+	CU_ASSERT_TRUE(view_is_huge(f, FRM));
+	OK(hf_pin(h, 20 * BLK, 10 * BLK, &o, NULL, NULL, &pin));
+	CU_ASSERT_FALSE(view_is_huge(f, FRM));
+	if (pin)
+		OK(hf_unpin(vol, pin));
+	OK(hf_view_unmap(&v));
+	OK(hf_close(&f));
+	OK(hf_close(&g));
+	OK(hf_close(&h));
 	OK(hf_unmount(&vol));
 }
 
@@ -645,6 +690,7 @@ static const struct hf_case cases[] = {
     {"rule_T2_truncate_under_view", rule_T2_truncate_under_view},
     {"rule_T3_queued_hole_not_punched_after_write", rule_T3_queued_hole_not_punched_after_write},
     {"rule_T3_given_back_before_enospc", rule_T3_given_back_before_enospc},
+    {"rule_T3_given_back_to_fallocate_and_pin", rule_T3_given_back_to_fallocate_and_pin},
     {"rule_T4_hole_filled_is_seen", rule_T4_hole_filled_is_seen},
     {"rule_T4_tiny_file", rule_T4_tiny_file},
     {"rule_T4_shift_is_seen", rule_T4_shift_is_seen},
