@@ -39,6 +39,12 @@ uint32_t gate_enter(struct gate *g)
 	return slot;
 }
 
+bool gate_try_enter(struct gate *g, uint32_t *ticket)
+{
+	*ticket = gate_my_slot();
+	return gate_try(g, *ticket);
+}
+
 void gate_leave(struct gate *g, uint32_t ticket)
 {
 	uint32_t before = atomic_fetch_sub(&g->slots[ticket].inside, 1);

@@ -24,6 +24,8 @@ struct gate {
 
 /* Waits while the gate is shut. The ticket goes to gate_leave. */
 uint32_t gate_enter(struct gate *g);
+/* False: it is shut. Who wants to sleep reads the key of g->opened first. */
+bool gate_try_enter(struct gate *g, uint32_t *ticket);
 void gate_leave(struct gate *g, uint32_t ticket);
 /* Waits until everybody has left. One thread at a time may have it shut; a second waits for
  * gate_open. */

@@ -38,7 +38,15 @@ static int view_open(struct hf_file *file, uint64_t off, uint64_t len,
 		     const struct hf_view_options *o, struct hf_view *view)
 {
 	struct inode *in = file->in;
-	uint64_t slots = len / HF_FRAME_SIZE + (len % HF_FRAME_SIZE != 0);
+	const struct view_req req = {
+	    .in = in,
+	    .first = off / HF_FRAME_SIZE,
+	    .slots = len / HF_FRAME_SIZE + (len % HF_FRAME_SIZE != 0),
+	    .writable = (o->prot & HF_VIEW_WRITE) != 0,
+	    .pin_wait_ns = o->pin_wait_ns,
+	    .fill = view_fill,
+	    .gate = &file->vol->gate.opened,
+	};
 	int err = open_count(in);
 
 	if (err)
@@ -48,8 +56,7 @@ static int view_open(struct hf_file *file, uint64_t off, uint64_t len,
 	view->fork_token = file->fork_token;
 	view->in = in;
 	view->len = len;
-	err = view_create(in, off / HF_FRAME_SIZE, slots, (o->prot & HF_VIEW_WRITE) != 0,
-			  o->pin_wait_ns, view_fill, &view->v);
+	err = view_create(&req, &view->v);
 	/* Listed first and looked after: either this sees the forced unmount, or that sees the view. */
 	if (!err && atomic_load(&file->vol->forced) != VOLUME_NORMAL) {
 		view_destroy(view->v);

@@ -178,12 +178,14 @@ static int fill_try(struct view *v, uint64_t slot, bool write)
 
 	if (atomic_load(&v->dead))
 		return fill_mapped(&f, -ESHUTDOWN);
-	ticket = gate_enter(g);
+	/* One volume's check must not hold up the touches of all the others. */
+	if (!gate_try_enter(g, &ticket))
+		return -EAGAIN;
 	rwl_wrlock(&v->in->content);
 	err = fill_locked(&f, write);
 	rwl_wrunlock(&v->in->content);
 	gate_leave(g, ticket);
-	return err;
+	return err == -EAGAIN ? -EBUSY : err; /* a split that pins made wait */
 }
 
 int view_fill(struct view *v, uint64_t slot, bool write, uint64_t owner)
@@ -219,12 +221,15 @@ int view_fill_wait(struct view *v, uint64_t slot, bool write)
 
 	for (;;) {
 		struct waitq *pins = pin_changed(v->in);
-		uint32_t key = waitq_key(pins);
+		uint32_t pins_key = waitq_key(pins), gate_key = waitq_key(v->gate);
 
 		err = view_fill(v, slot, write, pin_thread());
-		if (err != -EBUSY || waited >= v->pin_wait_ns)
+		if (err == -EAGAIN)
+			waitq_wait(v->gate, gate_key, UINT64_MAX);
+		else if (err == -EBUSY && waited < v->pin_wait_ns)
+			waitq_wait(pins, pins_key, v->pin_wait_ns - waited);
+		else
 			break;
-		waitq_wait(pins, key, v->pin_wait_ns - waited);
 		waited = fill_now() - begin;
 	}
 	if (err == -EDEADLK)

@@ -3,6 +3,7 @@
 #include "media/pm_impl.h"
 
 #include <pthread.h>
+#include <ucontext.h>
 
 static const int guard_signals[] = {SIGSEGV, SIGBUS};
 #define GUARD_SIGNALS 2
@@ -27,12 +28,14 @@ static void guard_default(int sig, bool is_fault)
 		raise(sig);
 }
 
-/* As the kernel would have called the previous handler: its mask, and the signal itself blocked
- * unless SA_NODEFER. The return from our handler puts the old mask back. */
+/* As the kernel would have called the previous handler: the interrupted code's mask and the handler's
+ * own, and the signal itself blocked unless SA_NODEFER. The return from our handler puts the old mask
+ * back. */
 static void guard_chain(int sig, siginfo_t *info, void *ucontext, bool is_fault)
 {
 	const struct sigaction *prev = guard_previous_of(sig);
-	sigset_t mask = prev->sa_mask;
+	const ucontext_t *uc = ucontext;
+	sigset_t mask;
 
 	if (!(prev->sa_flags & SA_SIGINFO)) {
 		if (prev->sa_handler == SIG_IGN && !is_fault)
@@ -42,9 +45,10 @@ static void guard_chain(int sig, siginfo_t *info, void *ucontext, bool is_fault)
 			return;
 		}
 	}
+	sigorset(&mask, &uc->uc_sigmask, &prev->sa_mask);
 	if (!(prev->sa_flags & SA_NODEFER))
 		sigaddset(&mask, sig);
-	pthread_sigmask(SIG_BLOCK, &mask, NULL);
+	pthread_sigmask(SIG_SETMASK, &mask, NULL);
 	if (prev->sa_flags & SA_SIGINFO)
 		prev->sa_sigaction(sig, info, ucontext);
 	else
@@ -68,7 +72,10 @@ static void guard_handler(int sig, siginfo_t *info, void *ucontext)
 }
 
 /* When the program put its own handlers over ours it may chain to us, and then we must not chain to
- * it: so ours are put in place once and never again. */
+ * it: so ours are put in place once and never again.
+ *
+ * Other signals wait while ours run: a handler of the program that leaves by siglongjmp would leave the
+ * resolver in the middle. Not so faults, which cannot wait. */
 int guard_install(void)
 {
 	static bool installed;
@@ -76,6 +83,9 @@ int guard_install(void)
 			       .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK | SA_RESTART};
 	int err = 0;
 
+	sigfillset(&sa.sa_mask);
+	for (int i = 0; i < GUARD_SIGNALS; i++)
+		sigdelset(&sa.sa_mask, guard_signals[i]);
 	pthread_mutex_lock(&guard_mutex);
 	for (int i = 0; i < GUARD_SIGNALS && !installed && !err; i++) {
 		/* Known before ours can run. */

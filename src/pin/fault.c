@@ -140,22 +140,68 @@ static uint64_t fault_now(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-/* The key is read before the attempt that finds the pin: a pin that goes in between is not missed. */
-static int fault_resolve(struct view *v, uint64_t slot, bool write)
+/* The program's signals come through while the toucher sleeps, and a handler may leave by siglongjmp:
+ * nothing is held, not even the view. */
+static void fault_sleep(struct waitq *q, uint32_t key, uint64_t timeout_ns, const ucontext_t *uc)
+{
+	sigset_t blocked;
+
+	pthread_sigmask(SIG_SETMASK, &uc->uc_sigmask, &blocked);
+	waitq_wait(q, key, timeout_ns);
+	pthread_sigmask(SIG_SETMASK, &blocked, NULL);
+}
+
+/* What a toucher may have to wait for. The keys are read before the attempt: what goes in between is
+ * not missed. */
+struct fault_wait {
+	struct waitq *pins, *gate;
+	uint32_t pins_key, gate_key;
+	uint64_t pin_wait_ns;
+};
+
+static struct fault_wait fault_wait_for(const struct view *v)
+{
+	struct fault_wait w = {
+	    .pins = pin_changed(v->in), .gate = v->gate, .pin_wait_ns = v->pin_wait_ns};
+
+	w.pins_key = waitq_key(w.pins);
+	w.gate_key = waitq_key(w.gate);
+	return w;
+}
+
+/* One attempt. FAULT_CHAIN: not ours. */
+enum { FAULT_CHAIN = 1 };
+static int fault_attempt(const void *addr, const ucontext_t *uc, struct fault_wait *w)
+{
+	bool stores = arch_fault_stores(uc);
+	int err = FAULT_CHAIN;
+	uint64_t slot;
+	struct view *v = view_enter(addr, &slot);
+
+	if (!v)
+		return err;
+	*w = fault_wait_for(v);
+	/* A store to a page that can only be read is the program's error. */
+	if (v->writable || !stores || !(view_word(v, slot) & (VIEW_MAPPED | VIEW_ZEROS)))
+		err = fault_map_leaf(v, slot) ? 0 : fault_ask(v, slot, stores && v->writable);
+	view_leave(v);
+	return err;
+}
+
+static int fault_resolve(const void *addr, const ucontext_t *uc)
 {
 	uint64_t begin = fault_now(), waited = 0;
+	struct fault_wait w;
 	int err;
 
-	if (fault_map_leaf(v, slot))
-		return 0;
 	for (;;) {
-		struct waitq *pins = pin_changed(v->in);
-		uint32_t key = waitq_key(pins);
-
-		err = fault_ask(v, slot, write);
-		if (err != -EBUSY || waited >= v->pin_wait_ns)
+		err = fault_attempt(addr, uc, &w);
+		if (err == -EAGAIN)
+			fault_sleep(w.gate, w.gate_key, UINT64_MAX, uc);
+		else if (err == -EBUSY && waited < w.pin_wait_ns)
+			fault_sleep(w.pins, w.pins_key, w.pin_wait_ns - waited, uc);
+		else
 			return err;
-		waitq_wait(pins, key, v->pin_wait_ns - waited);
 		waited = fault_now() - begin;
 	}
 }
@@ -185,26 +231,16 @@ static void fault_sigbus(void *addr, ucontext_t *uc)
 /* True: the access may be tried again. */
 static bool fault_handler(int sig, siginfo_t *info, void *ucontext)
 {
-	struct view *v;
-	uint64_t slot;
-	bool stores, ours;
 	int err;
 
 	if (sig != SIGSEGV || fork_is_child() || !view_address(info->si_addr, 1) || lock_depth() > 0)
 		return false;
 	if (info->si_code != SEGV_ACCERR && info->si_code != SEGV_MAPERR)
 		return false;
-	v = view_enter(info->si_addr, &slot);
-	if (!v)
-		return false;
-	stores = arch_fault_stores(ucontext);
-	/* A store to a page that can only be read is the program's error. */
-	ours = v->writable || !stores || !(view_word(v, slot) & (VIEW_MAPPED | VIEW_ZEROS));
-	err = ours ? fault_resolve(v, slot, stores && v->writable) : 0;
-	view_leave(v);
-	if (err)
+	err = fault_resolve(info->si_addr, ucontext);
+	if (err < 0)
 		fault_sigbus(info->si_addr, ucontext);
-	return ours;
+	return err != FAULT_CHAIN;
 }
 
 int fault_open(view_fill_fn *fill)

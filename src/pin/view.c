@@ -180,15 +180,15 @@ static void view_own_units(struct view *v, struct view *owner)
 		atomic_store(arena_owner(v->unit + i), owner);
 }
 
-int view_create(struct inode *in, uint64_t first, uint64_t slots, bool writable,
-		uint64_t pin_wait_ns, view_fill_fn *fill, struct view **out)
+int view_create(const struct view_req *req, struct view **out)
 {
+	uint64_t slots = req->slots;
 	uint64_t unit = 0;
 	struct view *v;
 	int err = arena_open();
 
 	if (!err)
-		err = fault_open(fill);
+		err = fault_open(req->fill);
 	if (err)
 		return err_set(-ENOMEM, "view: no memory for a thread, or no addresses for views");
 	if (arena_get(slots, &unit))
@@ -200,12 +200,13 @@ int view_create(struct inode *in, uint64_t first, uint64_t slots, bool writable,
 		return err_set(-ENOMEM, "view: no memory for %llu pages", (unsigned long long)slots);
 	}
 	v->unit = unit;
-	v->in = in;
-	v->fs = in->fs;
-	v->first = first;
+	v->in = req->in;
+	v->fs = req->in->fs;
+	v->first = req->first;
 	v->slots = slots;
-	v->writable = writable;
-	v->pin_wait_ns = pin_wait_ns;
+	v->writable = req->writable;
+	v->pin_wait_ns = req->pin_wait_ns;
+	v->gate = req->gate;
 	atomic_store(&v->dead, false);
 	atomic_store(&v->closing, false);
 	view_attach(v);

@@ -27,6 +27,7 @@ struct view {
 	uint64_t unit;			/* where in the arena */
 	uint64_t pin_wait_ns;
 	uint64_t id;			/* rises; never the same again */
+	struct waitq *gate;		/* woken when a fill that gave -EAGAIN may be asked again */
 	bool writable;
 	_Atomic bool dead;		/* forced unmount: every touch is SIGBUS */
 	_Atomic bool closing;
@@ -38,13 +39,21 @@ struct view {
 };
 
 /* What makes a slot mappable and maps it: allocates, collapses, takes locks. In the fault worker or, for populate, in the caller.
- * 0: try the access again; -EBUSY: pinned, ask again when a pin went; -EDEADLK: pinned by 'owner' (pin_thread()); else: SIGBUS. */
+ * 0: try the access again; -EBUSY: pinned, ask again when a pin went; -EAGAIN: ask again when v->gate was woken; -EDEADLK: pinned by
+ * 'owner' (pin_thread()); else: SIGBUS. */
 typedef int view_fill_fn(struct view *v, uint64_t slot, bool write, uint64_t owner);
 
 /* The inode is counted as open by the caller until view_destroy has returned. The first view starts the fault worker; fill is the
  * same function for all. -ENOMEM, with a sentence. */
-int view_create(struct inode *in, uint64_t first, uint64_t slots, bool writable, uint64_t pin_wait_ns, view_fill_fn *fill,
-		struct view **out);
+struct view_req {
+	struct inode *in;
+	uint64_t first, slots;
+	bool writable;
+	uint64_t pin_wait_ns;
+	view_fill_fn *fill;
+	struct waitq *gate;
+};
+int view_create(const struct view_req *req, struct view **out);
 /* Waits for the faults that are under way. */
 void view_destroy(struct view *v);
 void *view_base(const struct view *v);

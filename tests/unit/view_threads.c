@@ -379,12 +379,105 @@ static void rule_T4_pin_fills_a_hole(void)
 	pinned_end(&x);
 }
 
+/* ---- a volume that is checked holds up the touches of its own views only */
+
+struct frozen {
+	uint8_t *p;
+	_Atomic bool touching, done;
+	int sig;
+};
+
+static void *frozen_touch(void *arg)
+{
+	struct frozen *x = arg;
+
+	atomic_store(&x->touching, true);
+	x->sig = touch_write(x->p, 1);
+	atomic_store(&x->done, true);
+	return NULL;
+}
+
+static void rule_T7_frozen_volume_holds_up_nobody_else(void)
+{
+	hf_volume *vol[2] = {vol_memory(16 * MIB), vol_memory(16 * MIB)};
+	struct frozen x[2] = {0};
+	hf_file *f[2];
+	hf_view *v[2];
+	pthread_t t[2];
+
+	for (int i = 0; i < 2; i++) {
+		f[i] = vol_create(vol[i], "a");
+		OK(hf_ftruncate(f[i], FRM));
+		x[i].p = view_at(f[i], 0, FRM, VIEW_RW, WAIT_NONE, &v[i]);
+	}
+	volume_freeze(vol[0]);
+	CU_ASSERT_EQUAL(touch_get(x[1].p), -SIGSEGV); /* who froze one is not made to wait for himself */
+	CU_ASSERT_EQUAL(pthread_create(&t[0], NULL, frozen_touch, &x[0]), 0);
+	while (!atomic_load(&x[0].touching))
+		usleep(1000);
+	usleep(20 * 1000);
+	CU_ASSERT_EQUAL(pthread_create(&t[1], NULL, frozen_touch, &x[1]), 0);
+	pthread_join(t[1], NULL);
+	CU_ASSERT_EQUAL(x[1].sig, 0);
+	CU_ASSERT_FALSE(x[0].done);
+	volume_thaw(vol[0]);
+	pthread_join(t[0], NULL);
+	CU_ASSERT_EQUAL(x[0].sig, 0);
+	for (int i = 0; i < 2; i++) {
+		OK(hf_view_unmap(&v[i]));
+		OK(hf_close(&f[i]));
+		OK(hf_unmount(&vol[i]));
+	}
+}
+
+/* ---- a handler of the program interrupts a touch that waits, and does not come back */
+
+static sigjmp_buf leave_env;
+
+static void leave(int sig)
+{
+	siglongjmp(leave_env, sig);
+}
+
+static void *pin_from_elsewhere(void *arg)
+{
+	struct pinned *x = arg;
+
+	OK(hf_pin(x->f, 0, 4096, NULL, NULL, NULL, &x->pin));
+	return NULL;
+}
+
+static void rule_T7_handler_may_leave_by_siglongjmp(void)
+{
+	struct sigaction sa = {.sa_handler = leave}, old;
+	struct pinned x;
+	pthread_t t;
+
+	pinned_begin(&x, UINT64_MAX);
+	OK(hf_unpin(x.vol, x.pin));
+	CU_ASSERT_EQUAL(pthread_create(&t, NULL, pin_from_elsewhere, &x), 0);
+	pthread_join(t, NULL);
+	sigaction(SIGALRM, &sa, &old);
+	if (sigsetjmp(leave_env, 1) == 0) {
+		ualarm(50 * 1000, 0);
+		CU_ASSERT_EQUAL(*(volatile uint8_t *)x.p, 0); /* waits for the pin for ever */
+		CU_FAIL("the touch came back");
+	}
+	sigaction(SIGALRM, &old, NULL);
+	CU_ASSERT_EQUAL(lock_depth(), 0);
+	OK(hf_unpin(x.vol, x.pin));
+	CU_ASSERT_EQUAL(touch_get(x.p), 5);
+	pinned_end(&x); /* does not wait for a touch that is gone */
+}
+
 static const struct hf_case cases[] = {
     {"everybody", test_everybody},
     {"rule_T8_two_files_two_threads", rule_T8_two_files_two_threads},
     {"rule_T7_touch_waits_for_a_strangers_pin", rule_T7_touch_waits_for_a_strangers_pin},
     {"rule_T7_touch_gives_up_at_the_deadline", rule_T7_touch_gives_up_at_the_deadline},
     {"rule_T4_pin_fills_a_hole", rule_T4_pin_fills_a_hole},
+    {"rule_T7_frozen_volume_holds_up_nobody_else", rule_T7_frozen_volume_holds_up_nobody_else},
+    {"rule_T7_handler_may_leave_by_siglongjmp", rule_T7_handler_may_leave_by_siglongjmp},
 };
 
 int main(void)
