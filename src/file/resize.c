@@ -419,7 +419,8 @@ int resize_set_size(struct inode *in, uint64_t size, const struct hf_setattr *at
 
 	if (err)
 		return err;
-	err = how_ask(&h, in, resize_moves(size));
+	if (size < data_size(in))
+		err = how_ask(&h, in, resize_moves(size));
 	if (!err)
 		err = resize_size_gated(in, size, attr, &h);
 	return how_close(&h, err);
