@@ -362,7 +362,7 @@ struct hf_view_options {
  * not open for that; -ENOMEM (address space, or vm.max_map_count: the sentence says which); -ENOTSUP: the medium cannot be
  * mapped piecewise (a simulated device). */
 HF_API int hf_view_map(hf_file *file, uint64_t off, uint64_t len, const struct hf_view_options *opts, void **addr, hf_view **out);
-/* *view is set to NULL. Nobody may touch it any more. Does not flush: hf_view_persist, hf_fsync. */
+/* *view is set to NULL. Nobody may touch it any more. What was stored through it is flushed, for a later hf_fsync could not. */
 HF_API int hf_view_unmap(hf_view **view);
 /* Maps the pages of [off, off+len) of the view now, for reading or for writing. -ENXIO: beyond the end of file; -EBUSY: has to
  * collapse and is pinned (after the view's pin_wait_ns); -ENOSPC; -ENOMEM: the limit of mappings (vm.max_map_count). */

@@ -256,8 +256,7 @@ static int fallocate_check(int mode, uint64_t off, uint64_t len)
 	return 0;
 }
 
-static int fallocate_once(struct hf_file *file, int mode, uint64_t off, uint64_t len,
-			   struct how *h)
+static int fallocate_once(struct hf_file *file, int mode, uint64_t off, uint64_t len, struct how *h)
 {
 	struct resize_rest rest = {0};
 	struct inode *in = file->in;
@@ -274,7 +273,8 @@ static int fallocate_once(struct hf_file *file, int mode, uint64_t off, uint64_t
 }
 
 /* When nothing is free, holes that views keep are given back first (rule T3). */
-static int fallocate_gated(struct hf_file *file, int mode, uint64_t off, uint64_t len, struct how *h)
+static int fallocate_gated(struct hf_file *file, int mode, uint64_t off, uint64_t len,
+			   struct how *h)
 {
 	const int takes = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE;
 	int err = fallocate_once(file, mode, off, len, h);

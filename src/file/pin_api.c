@@ -8,9 +8,9 @@
 #include <string.h>
 #include <sys/uio.h>
 
-#define PIN_KNOWN  ((unsigned)(HF_PIN_WRITE | HF_PIN_ALLOC))
-#define PIN_RUNS   16u	  /* addresses that are gathered without memory of their own */
-#define PIN_TRIES  1000u  /* holes that somebody else punches again and again */
+#define PIN_KNOWN ((unsigned)(HF_PIN_WRITE | HF_PIN_ALLOC))
+#define PIN_RUNS  16u	/* addresses that are gathered without memory of their own */
+#define PIN_TRIES 1000u /* holes that somebody else punches again and again */
 
 /* ---- taking */
 
@@ -127,8 +127,8 @@ static void runs_drop(struct pin_runs *r)
 static void runs_store(struct hf_volume *vol, const struct pin_runs *r, struct iovec *iov)
 {
 	for (size_t i = 0; i < r->n; i++)
-		iov[i] = (struct iovec){pm_at_mut(vol->fs.pm, r->run[i].at),
-					(size_t)r->run[i].bytes};
+		iov[i] =
+		    (struct iovec){pm_at_mut(vol->fs.pm, r->run[i].at), (size_t)r->run[i].bytes};
 }
 
 /* -E2BIG: more than 'room'. *iovcnt is what there is. */
@@ -141,8 +141,9 @@ static int runs_deliver(struct hf_volume *vol, hf_pin_id id, struct iovec *iov, 
 	if (!err) {
 		*iovcnt = r.n;
 		if (r.n > room)
-			err = err_set(-E2BIG, "the pin has %zu address ranges, there is room for %zu", r.n,
-				      room);
+			err =
+			    err_set(-E2BIG, "the pin has %zu address ranges, there is room for %zu",
+				    r.n, room);
 		else
 			runs_store(vol, &r, iov);
 	}
@@ -250,8 +251,8 @@ HF_API int hf_lease(hf_volume *vol, hf_pin_id pin, const struct hf_lease_options
 		return err;
 	if (!o.fn)
 		return err_set(-EINVAL, "lease: there is no function to call");
-	how = (struct pin_lease){
-	    .fn = o.fn, .ctx = o.ctx, .vol = vol, .deadline_ns = o.deadline_ns};
+	how =
+	    (struct pin_lease){.fn = o.fn, .ctx = o.ctx, .vol = vol, .deadline_ns = o.deadline_ns};
 	return (int)enter_leave(pin_lease(&vol->fs, pin, &how), "lease");
 }
 

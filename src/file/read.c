@@ -86,7 +86,8 @@ static void read_touch(struct hf_file *file)
 	inode_touch(in, INODE_ATIME, inode_now_ns());
 }
 
-static inline int64_t read_once(struct inode *in, const struct iovec *iov, uint64_t off, uint64_t len)
+static inline int64_t read_once(struct inode *in, const struct iovec *iov, uint64_t off,
+				uint64_t len)
 {
 	int64_t ret;
 
@@ -116,8 +117,8 @@ static int64_t read_private(struct inode *in, const struct iovec *iov, uint64_t 
 	return ret;
 }
 
-static __attribute__((noinline, cold)) int64_t read_to_view(struct inode *in, const struct iovec *iov,
-							   uint64_t off, uint64_t len)
+static __attribute__((noinline, cold)) int64_t
+read_to_view(struct inode *in, const struct iovec *iov, uint64_t off, uint64_t len)
 {
 	const struct user_buffer user = {.iov = iov, .len = len};
 	int64_t ret = -EFAULT;

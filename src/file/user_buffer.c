@@ -12,8 +12,8 @@ struct user_piece {
 	uint64_t n;
 };
 
-/* The next piece, at most max bytes and of one 2 MiB page (the arena's begin where they begin), which
- * leaves b. */
+/* The next piece, at most max bytes and of one 2 MiB page (the arena's begin where they begin),
+ * which leaves b. */
 static struct user_piece user_next(struct user_buffer *b, uint64_t max)
 {
 	struct user_piece piece;
@@ -88,7 +88,8 @@ static int user_copy_piece(const struct user_piece *piece, char *own, bool store
 		else
 			err = guard_copy(own, piece->p, piece->n, NULL);
 		if (err && !view_address(piece->p, piece->n))
-			return err_set(-EFAULT, "the buffer cannot be %s", store ? "written" : "read");
+			return err_set(-EFAULT, "the buffer cannot be %s",
+				       store ? "written" : "read");
 		if (err && user_populate_page(piece->p, store))
 			return -EFAULT;
 	}

@@ -16,7 +16,8 @@ static int view_options(struct hf_file *file, struct hf_view_options *o)
 	if (o->prot & ~(unsigned)(HF_VIEW_READ | HF_VIEW_WRITE))
 		return err_set(-EINVAL, "view: unknown protection %#x", o->prot);
 	if (o->prot == 0)
-		return err_set(-EINVAL, "view: neither HF_VIEW_READ nor HF_VIEW_WRITE is asked for");
+		return err_set(-EINVAL,
+			       "view: neither HF_VIEW_READ nor HF_VIEW_WRITE is asked for");
 	if (file->flags & HF_O_WRONLY)
 		return err_set(-EBADF, "view: the file is not open for reading");
 	return o->prot & HF_VIEW_WRITE ? enter_file_change(file) : 0;
@@ -27,10 +28,11 @@ static int view_check_range(const struct hf_file *file, uint64_t off, uint64_t l
 	if (off % HF_FRAME_SIZE)
 		return err_set(-EINVAL, "view: the offset is no multiple of 2 MiB");
 	if (len == 0 || off > FILE_SIZE_MAX || len > FILE_SIZE_MAX - off)
-		return err_set(-EINVAL, "view: a range of %llu bytes at %llu", (unsigned long long)len,
-			       (unsigned long long)off);
+		return err_set(-EINVAL, "view: a range of %llu bytes at %llu",
+			       (unsigned long long)len, (unsigned long long)off);
 	if (file->vol->fs.pm->fd < 0)
-		return err_set(-ENOTSUP, "view: the medium is memory that cannot be mapped once more");
+		return err_set(-ENOTSUP,
+			       "view: the medium is memory that cannot be mapped once more");
 	return 0;
 }
 
@@ -57,7 +59,8 @@ static int view_open(struct hf_file *file, uint64_t off, uint64_t len,
 	view->in = in;
 	view->len = len;
 	err = view_create(&req, &view->v);
-	/* Listed first and looked after: either this sees the forced unmount, or that sees the view. */
+	/* Listed first and looked after: either this sees the forced unmount, or that sees the
+	 * view. */
 	if (!err && atomic_load(&file->vol->forced) != VOLUME_NORMAL) {
 		view_destroy(view->v);
 		err = err_set(-ESHUTDOWN, "view: the volume was unmounted by force");
@@ -67,8 +70,8 @@ static int view_open(struct hf_file *file, uint64_t off, uint64_t len,
 	return err;
 }
 
-HF_API int hf_view_map(hf_file *file, uint64_t off, uint64_t len, const struct hf_view_options *opts,
-		       void **addr, hf_view **out)
+HF_API int hf_view_map(hf_file *file, uint64_t off, uint64_t len,
+		       const struct hf_view_options *opts, void **addr, hf_view **out)
 {
 	struct hf_view_options o;
 	struct hf_view *view;
@@ -123,8 +126,8 @@ HF_API int hf_view_unmap(hf_view **view)
 	v = (*view)->v;
 	pool_put(&view_pool, *view);
 	*view = NULL;
-	/* Nothing remembers what was stored through a view that is gone, and a later hf_fsync of the
-	 * file promises it. */
+	/* Nothing remembers what was stored through a view that is gone, and a later hf_fsync of
+	 * the file promises it. */
 	err = view_flush_range(v, 0, v->slots * HF_FRAME_SIZE, &any);
 	if (!err && any)
 		err = data_fence(in);
@@ -140,7 +143,8 @@ HF_API int hf_view_unmap(hf_view **view)
 static int view_range(struct hf_view *view, uint64_t off, uint64_t len)
 {
 	if (off > view->len || len > view->len - off)
-		return err_set(-EINVAL, "view: %llu bytes at %llu are not in the view of %llu bytes",
+		return err_set(-EINVAL,
+			       "view: %llu bytes at %llu are not in the view of %llu bytes",
 			       (unsigned long long)len, (unsigned long long)off,
 			       (unsigned long long)view->len);
 	return 0;

@@ -26,10 +26,11 @@ struct fill {
 
 static int fill_read_only(const struct fill *f)
 {
-	return err_set(-EROFS,
-		       "inode %llu, offset %llu: the page of a view is not one frame, and the volume is "
-		       "read-only",
-		       (unsigned long long)f->in->ino.v, (unsigned long long)f->off);
+	return err_set(
+	    -EROFS,
+	    "inode %llu, offset %llu: the page of a view is not one frame, and the volume is "
+	    "read-only",
+	    (unsigned long long)f->in->ino.v, (unsigned long long)f->off);
 }
 
 /* ---- behind the end of file there are zeros in a mapped page (rule T2). Nobody sees them in the
@@ -101,8 +102,9 @@ static int fill_make_leaf(struct fill *f, bool hole)
 static int fill_mapped(const struct fill *f, int err)
 {
 	if (err == -ENOMEM)
-		return err_set(err, "view: the process is at its limit of mappings: raise the setting "
-				    "vm.max_map_count");
+		return err_set(err,
+			       "view: the process is at its limit of mappings: raise the setting "
+			       "vm.max_map_count");
 	if (err == -ESHUTDOWN)
 		return err_set(err, "view: the volume was unmounted");
 	if (err)
@@ -233,18 +235,20 @@ int view_fill_wait(struct view *v, uint64_t slot, bool write)
 		waited = fill_now() - begin;
 	}
 	if (err == -EDEADLK)
-		return err_set(-EBUSY, "view: a page has to be moved to a frame of its own, and the "
-				       "calling thread has pinned a part of it");
+		return err_set(-EBUSY,
+			       "view: a page has to be moved to a frame of its own, and the "
+			       "calling thread has pinned a part of it");
 	if (err == -EBUSY)
-		return err_set(err, "view: a page has to be moved to a frame of its own, and a part "
-				    "of it is pinned");
+		return err_set(err,
+			       "view: a page has to be moved to a frame of its own, and a part "
+			       "of it is pinned");
 	return err;
 }
 
 /* ---- queued holes */
 
-/* What cannot be freed now stays as zeros, which is as good; it is tried again only while there is a
- * view whose end would do that. */
+/* What cannot be freed now stays as zeros, which is as good; it is tried again only while there is
+ * a view whose end would do that. */
 static void holes_free(struct inode *in, bool force, fblk_t slot, const uint64_t mask[])
 {
 	uint64_t off = slot.v << HF_BLOCK_SHIFT;

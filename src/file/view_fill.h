@@ -12,8 +12,8 @@ int view_fill(struct view *v, uint64_t slot, bool write, uint64_t owner);
 int view_fill_wait(struct view *v, uint64_t slot, bool write);
 /* Punches what was queued (rule T3): of slots that no view maps, or (force) of all. */
 void view_holes_run(struct inode *in, bool force);
-/* The same for every inode of the volume that has views, when there is no space. True: something was
- * queued, and what failed may be tried again. */
+/* The same for every inode of the volume that has views, when there is no space. True: something
+ * was queued, and what failed may be tried again. */
 bool view_holes_reclaim(struct fs *fs);
 
 #endif

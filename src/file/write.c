@@ -483,8 +483,7 @@ static ssize_t write_one(hf_file *file, const void *buf, size_t len, uint64_t of
 {
 	struct iovec iov = {.iov_base = (void *)(uintptr_t)buf,
 			    .iov_len = min_u64(len, FILE_IO_MAX)};
-	struct write_call c = {
-	    .file = file, .src.iov = &iov, .len = iov.iov_len, .off = off};
+	struct write_call c = {.file = file, .src.iov = &iov, .len = iov.iov_len, .off = off};
 	int64_t ret;
 
 	if (!write_enter_ok(file)) {

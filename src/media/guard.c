@@ -28,9 +28,9 @@ static void guard_default(int sig, bool is_fault)
 		raise(sig);
 }
 
-/* As the kernel would have called the previous handler: the interrupted code's mask and the handler's
- * own, and the signal itself blocked unless SA_NODEFER. The return from our handler puts the old mask
- * back. */
+/* As the kernel would have called the previous handler: the interrupted code's mask and the
+ * handler's own, and the signal itself blocked unless SA_NODEFER. The return from our handler puts
+ * the old mask back. */
 static void guard_chain(int sig, siginfo_t *info, void *ucontext, bool is_fault)
 {
 	const struct sigaction *prev = guard_previous_of(sig);
@@ -74,8 +74,8 @@ static void guard_handler(int sig, siginfo_t *info, void *ucontext)
 /* When the program put its own handlers over ours it may chain to us, and then we must not chain to
  * it: so ours are put in place once and never again.
  *
- * Other signals wait while ours run: a handler of the program that leaves by siglongjmp would leave the
- * resolver in the middle. Not so faults, which cannot wait. */
+ * Other signals wait while ours run: a handler of the program that leaves by siglongjmp would leave
+ * the resolver in the middle. Not so faults, which cannot wait. */
 int guard_install(void)
 {
 	static bool installed;

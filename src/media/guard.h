@@ -16,8 +16,8 @@
 int guard_copy(void *dst, const void *src, size_t len, uint64_t *fault_addr);
 
 /* Called in the signal handler for a fault of this process outside guarded copies; returns true if
- * the access may be tried again. All signals but faults are blocked. NULL: none. Only one; set before
- * the first view is mapped. */
+ * the access may be tried again. All signals but faults are blocked. NULL: none. Only one; set
+ * before the first view is mapped. */
 typedef bool (*guard_resolver)(int sig, siginfo_t *info, void *ucontext);
 void guard_set_resolver(guard_resolver resolve);
 

@@ -114,7 +114,8 @@ static int arena_reserve_locked(void)
 	}
 	arena.owner = owner;
 	atomic_store(&arena.units, units);
-	atomic_store(&arena.base, (uint8_t *)(uintptr_t)round_up_u64((uintptr_t)raw, HF_FRAME_SIZE));
+	atomic_store(&arena.base,
+		     (uint8_t *)(uintptr_t)round_up_u64((uintptr_t)raw, HF_FRAME_SIZE));
 	return 0;
 }
 
@@ -149,8 +150,7 @@ bool arena_unit(const void *p, uint64_t *unit)
 
 bool view_address(const void *p, uint64_t len)
 {
-	uintptr_t base =
-	    (uintptr_t)atomic_load_explicit(&arena.base, memory_order_acquire);
+	uintptr_t base = (uintptr_t)atomic_load_explicit(&arena.base, memory_order_acquire);
 	uint64_t bytes = atomic_load_explicit(&arena.units, memory_order_relaxed) * HF_FRAME_SIZE;
 	uintptr_t at = (uintptr_t)p;
 
@@ -206,7 +206,8 @@ static void arena_free_run(uint64_t first)
 
 /* ---- mappings. The mark comes after the map, and a fork in between would hand it on. */
 
-static int arena_replace_locked(uint64_t unit, uint64_t n, int prot, int flags, int fd, uint64_t off)
+static int arena_replace_locked(uint64_t unit, uint64_t n, int prot, int flags, int fd,
+				uint64_t off)
 {
 	void *at = arena_addr(unit);
 	int err;
@@ -222,8 +223,8 @@ static int arena_replace_locked(uint64_t unit, uint64_t n, int prot, int flags, 
 
 static int arena_frame_locked(uint64_t unit, const struct pm *pm, mblk_t blk, bool writable)
 {
-	return arena_replace_locked(unit, 1, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED,
-				    pm->fd, mblk_to_moff(blk).v);
+	return arena_replace_locked(unit, 1, writable ? PROT_READ | PROT_WRITE : PROT_READ,
+				    MAP_SHARED, pm->fd, mblk_to_moff(blk).v);
 }
 
 int arena_map_frame(uint64_t unit, const struct pm *pm, mblk_t blk, bool writable)
@@ -252,7 +253,8 @@ static int arena_anonymous(uint64_t unit, uint64_t n, int prot)
 	int err;
 
 	mtx_lock(&arena.map_lock);
-	err = arena_replace_locked(unit, n, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	err =
+	    arena_replace_locked(unit, n, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	mtx_unlock(&arena.map_lock);
 	return err;
 }

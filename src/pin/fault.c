@@ -3,8 +3,8 @@
  * The handler runs on the toucher's stack, which may be a small alternate one, and may be left by
  * siglongjmp. It uses its frame, atomics, try-locks and futexes; it allocates nothing and waits for
  * no lock. A live huge leaf it maps itself. All else it asks of the fault worker, a thread that may
- * take locks, and sleeps until that has answered. The worker never waits for a pin: the toucher does,
- * with nothing held, and asks again.
+ * take locks, and sleeps until that has answered. The worker never waits for a pin: the toucher
+ * does, with nothing held, and asks again.
  *
  * A fault of a thread that holds locks of the library is not resolved: it might need them. */
 #include "media/arch.h"
@@ -77,7 +77,8 @@ static void *fault_worker(void *arg)
 			waitq_wait(&fault_work, key, UINT64_MAX);
 		for (; r; r = next) {
 			next = r->next;
-			fault_answer(r, atomic_load(&fault_fill)(r->v, r->slot, r->write, r->owner));
+			fault_answer(r,
+				     atomic_load(&fault_fill)(r->v, r->slot, r->write, r->owner));
 		}
 	}
 	return NULL;
@@ -140,8 +141,8 @@ static uint64_t fault_now(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-/* The program's signals come through while the toucher sleeps, and a handler may leave by siglongjmp:
- * nothing is held, not even the view. */
+/* The program's signals come through while the toucher sleeps, and a handler may leave by
+ * siglongjmp: nothing is held, not even the view. */
 static void fault_sleep(struct waitq *q, uint32_t key, uint64_t timeout_ns, const ucontext_t *uc)
 {
 	sigset_t blocked;
@@ -151,8 +152,8 @@ static void fault_sleep(struct waitq *q, uint32_t key, uint64_t timeout_ns, cons
 	pthread_sigmask(SIG_SETMASK, &blocked, NULL);
 }
 
-/* What a toucher may have to wait for. The keys are read before the attempt: what goes in between is
- * not missed. */
+/* What a toucher may have to wait for. The keys are read before the attempt: what goes in between
+ * is not missed. */
 struct fault_wait {
 	struct waitq *pins, *gate;
 	uint32_t pins_key, gate_key;
@@ -206,9 +207,9 @@ static int fault_resolve(const void *addr, const ucontext_t *uc)
 	}
 }
 
-/* SIGBUS, as the kernel would send it for a page that is not there. It is blocked until this handler
- * returns, so that it comes at the access itself. Where the program has it blocked or ignored it
- * kills, as the kernel's does. */
+/* SIGBUS, as the kernel would send it for a page that is not there. It is blocked until this
+ * handler returns, so that it comes at the access itself. Where the program has it blocked or
+ * ignored it kills, as the kernel's does. */
 static void fault_sigbus(void *addr, ucontext_t *uc)
 {
 	siginfo_t info = {.si_signo = SIGBUS, .si_code = BUS_ADRERR};
@@ -233,7 +234,8 @@ static bool fault_handler(int sig, siginfo_t *info, void *ucontext)
 {
 	int err;
 
-	if (sig != SIGSEGV || fork_is_child() || !view_address(info->si_addr, 1) || lock_depth() > 0)
+	if (sig != SIGSEGV || fork_is_child() || !view_address(info->si_addr, 1) ||
+	    lock_depth() > 0)
 		return false;
 	if (info->si_code != SEGV_ACCERR && info->si_code != SEGV_MAPERR)
 		return false;

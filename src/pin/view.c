@@ -197,7 +197,8 @@ int view_create(const struct view_req *req, struct view **out)
 	v = view_alloc(slots);
 	if (!v) {
 		arena_put(unit, slots);
-		return err_set(-ENOMEM, "view: no memory for %llu pages", (unsigned long long)slots);
+		return err_set(-ENOMEM, "view: no memory for %llu pages",
+			       (unsigned long long)slots);
 	}
 	v->unit = unit;
 	v->in = req->in;
@@ -364,8 +365,9 @@ int view_revoke(struct inode *in, uint64_t from, uint64_t to)
 	}
 	mtx_unlock(&in->views_lock);
 	if (err)
-		return err_set(-ENOMEM, "pages of a view cannot be taken away: the process is at its "
-					"limit of mappings (vm.max_map_count)");
+		return err_set(-ENOMEM,
+			       "pages of a view cannot be taken away: the process is at its "
+			       "limit of mappings (vm.max_map_count)");
 	return 0;
 }
 
@@ -477,7 +479,8 @@ void view_hole_forget(struct inode *in, fblk_t first, uint64_t n)
 	mtx_unlock(&in->views_lock);
 }
 
-bool view_hole_next(struct inode *in, bool force, fblk_t *slot, uint64_t mask[HF_BLOCKS_PER_FRAME / 64])
+bool view_hole_next(struct inode *in, bool force, fblk_t *slot,
+		    uint64_t mask[HF_BLOCKS_PER_FRAME / 64])
 {
 	const struct view_hole *best = NULL;
 	uint64_t from = slot->v / HF_BLOCKS_PER_FRAME;
@@ -524,7 +527,8 @@ int view_flush_range(struct view *v, uint64_t from, uint64_t to, bool *any)
 	int err = 0;
 
 	while (from < to && !err) {
-		uint64_t in_slot = from % HF_FRAME_SIZE, n = min_u64(HF_FRAME_SIZE - in_slot, to - from);
+		uint64_t in_slot = from % HF_FRAME_SIZE,
+			 n = min_u64(HF_FRAME_SIZE - in_slot, to - from);
 
 		err = view_flush_slot(v, from / HF_FRAME_SIZE, in_slot, n, any);
 		from += n;

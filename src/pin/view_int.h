@@ -9,7 +9,8 @@
 
 /* Reserves the arena if this process has none yet. */
 int arena_open(void);
-/* A run of units, not mapped, and a unit behind it that never is: runs of two views do not merge. */
+/* A run of units, not mapped, and a unit behind it that never is: runs of two views do not merge.
+ */
 int arena_get(uint64_t units, uint64_t *first);
 /* Nothing is mapped there any more. A run that the kernel does not let go (the limit of mappings)
  * is made inaccessible and never used again. */
@@ -24,7 +25,8 @@ int arena_map_zeros(uint64_t unit);
 /* As arena_map_frame; false also if the lock is taken. */
 bool arena_try_map_frame(uint64_t unit, const struct pm *pm, mblk_t blk, bool writable);
 int arena_protect(uint64_t unit, uint64_t n);
-/* One lock for what is process-wide and rare: the arena's runs, the list of all views. RANK_LEAF. */
+/* One lock for what is process-wide and rare: the arena's runs, the list of all views. RANK_LEAF.
+ */
 void arena_lock(void);
 void arena_unlock(void);
 

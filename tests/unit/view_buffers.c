@@ -150,7 +150,8 @@ static void rule_T8_other_arguments(void)
 	c = view_at(fa, 4 * FRM, FRM, VIEW_RW, WAIT_NONE, &vc);
 	strcpy(c, "x");
 	OK(hf_view_unmap(&vc));
-	OK(hf_open(vol, (char *)(a + 4 * FRM), HF_O_RDWR | HF_O_CREAT, 0644, (hf_file **)(void *)(b + 4 * FRM)));
+	OK(hf_open(vol, (char *)(a + 4 * FRM), HF_O_RDWR | HF_O_CREAT, 0644,
+		   (hf_file **)(void *)(b + 4 * FRM)));
 	file = (hf_file **)(void *)(b + 4 * FRM);
 	iov = (struct iovec *)(void *)(b + 5 * FRM);
 	GET(4, hf_pwrite(*file, "name", 4, 0));

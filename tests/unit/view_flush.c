@@ -1,7 +1,7 @@
 /* What is stored through views and pins is durable when hf_fsync, hf_syncfs, hf_view_persist or
- * hf_unmount say so: the medium is watched through its hooks. Stores through a page of a view are not
- * seen by a hook, so the test says where it stores: those lines are dirty until a flush covers them,
- * and on their way until the next fence of the same thread. */
+ * hf_unmount say so: the medium is watched through its hooks. Stores through a page of a view are
+ * not seen by a hook, so the test says where it stores: those lines are dirty until a flush covers
+ * them, and on their way until the next fence of the same thread. */
 #include "file/volume.h"
 #include "pin/view.h"
 #include "view_vol.h"

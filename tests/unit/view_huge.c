@@ -1,5 +1,6 @@
-/* A page of a view is one page of the hardware, where the medium allows it: on a tmpfs with huge=always,
- * mounted in a mount namespace of the test's own. Skipped where that is not allowed. */
+/* A page of a view is one page of the hardware, where the medium allows it: on a tmpfs with
+ * huge=always, mounted in a mount namespace of the test's own. Skipped where that is not allowed.
+ */
 #include "view_vol.h"
 
 #include <sched.h>

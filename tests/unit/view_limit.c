@@ -21,16 +21,17 @@ static void limit_punch(hf_file *f, uint64_t off, uint64_t len)
 	OK(hf_fallocate(f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len));
 }
 
-
 #define LIMIT_PAGES 200000u
 
-/* Takes all mappings that the process may have: every second page of an area gets another protection. */
+/* Takes all mappings that the process may have: every second page of an area gets another
+ * protection. */
 static uint8_t *limit_take(void)
 {
 #if LIMIT_NOT_HERE
 	return NULL;
 #else
-	uint8_t *area = mmap(NULL, LIMIT_PAGES * BLK, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *area =
+	    mmap(NULL, LIMIT_PAGES * BLK, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	unsigned i = 0;
 
 	while (i < LIMIT_PAGES && mprotect(area + i * BLK, BLK, PROT_NONE) == 0)

@@ -162,7 +162,6 @@ static void test_beyond_end(void)
 	OK(hf_unmount(&vol));
 }
 
-
 static bool is_hole(hf_file *f, uint64_t off)
 {
 	return hf_seek(f, off, SEEK_HOLE) == (int64_t)off;
@@ -256,7 +255,7 @@ static void rule_T3_queued_hole_not_punched_after_write(void)
 	CU_ASSERT_EQUAL(p[10 * BLK - 1], 1);
 	CU_ASSERT_EQUAL(p[30 * BLK], 1);
 	GET(4096, hf_pwrite(f, block, 4096, 11 * BLK)); /* zeros, but written */
-	p[12 * BLK + 5] = 77;				 /* nobody is told of it */
+	p[12 * BLK + 5] = 77;				/* nobody is told of it */
 	OK(hf_fallocate(f, 0, 13 * BLK, BLK));
 	block[0] = 78;
 	GET(4096, hf_pwrite(f, block, 4096, 14 * BLK));
@@ -323,7 +322,8 @@ static void rule_T3_given_back_to_fallocate_and_pin(void)
 {
 	struct hf_pin_options o = {.struct_size = sizeof(o), .flags = HF_PIN_WRITE | HF_PIN_ALLOC};
 	hf_volume *vol = vol_memory(16 * MIB);
-	hf_file *f = view_file(vol, "a", 2, 1), *g = vol_create(vol, "b"), *h = vol_create(vol, "c");
+	hf_file *f = view_file(vol, "a", 2, 1), *g = vol_create(vol, "b"),
+		*h = vol_create(vol, "c");
 	static uint8_t buf[64 * 1024];
 	hf_pin_id pin = 0;
 	hf_view *v;
@@ -514,7 +514,8 @@ static void rule_T7_fault_with_lock_held_chains(void)
 static void *small_stack_touch(void *arg)
 {
 	size_t len = round_up_u64((uint64_t)sysconf(_SC_MINSIGSTKSZ) + 3 * 4096, 4096);
-	uint8_t *mem = mmap(NULL, len + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *mem =
+	    mmap(NULL, len + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	stack_t ss = {.ss_sp = mem + 4096, .ss_size = len}, off = {.ss_flags = SS_DISABLE};
 	int *sum = arg;
 	uint8_t *p = *(uint8_t **)(void *)(sum + 2);
@@ -551,8 +552,8 @@ static void rule_T7_small_alternate_stack(void)
 	OK(hf_unmount(&vol));
 }
 
-/* ---- the program's handler sees what it would see after the kernel's SIGBUS: address, code, and the
- * context of the access. It may mend the cause and return. */
+/* ---- the program's handler sees what it would see after the kernel's SIGBUS: address, code, and
+ * the context of the access. It may mend the cause and return. */
 
 static hf_file *mend_file;
 static siginfo_t mend_info;

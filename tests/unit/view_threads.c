@@ -10,8 +10,8 @@ static unsigned rounds_of(unsigned full)
 	return getenv("HF_TEST_SHORT") ? full / 10 : full;
 }
 
-/* ---- slot i of the file holds 0 or 0x10 + i and nothing else; a second file, which comes and goes on
- * the same frames, holds 0xff. Whoever sees another byte sees a page that is not his. */
+/* ---- slot i of the file holds 0 or 0x10 + i and nothing else; a second file, which comes and goes
+ * on the same frames, holds 0xff. Whoever sees another byte sees a page that is not his. */
 
 struct world {
 	hf_volume *vol;
@@ -106,7 +106,8 @@ static void *cutter(void *arg)
 			ret = hf_fallocate(w->f, 0, off, len);
 			break;
 		default:
-			ret = hf_fallocate(w->f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len);
+			ret = hf_fallocate(w->f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off,
+					   len);
 		}
 		if (!may_be(ret) || (i % 16 == 0 && hf_fsync(w->f)))
 			atomic_fetch_add(&w->wrong, 1);
@@ -124,7 +125,8 @@ static void *writer(void *arg)
 
 	for (unsigned i = 0; i < w->rounds; i++) {
 		uint64_t slot = vol_below(&a->r, SLOTS), off = vol_below(&a->r, FRM);
-		uint64_t len = 1 + vol_below(&a->r, FRM - off), from = vol_below(&a->r, FRM - len + 1);
+		uint64_t len = 1 + vol_below(&a->r, FRM - off),
+			 from = vol_below(&a->r, FRM - len + 1);
 
 		memset(own, stamp(slot), len);
 		switch (vol_below(&a->r, 4)) {
@@ -202,8 +204,8 @@ static void test_everybody(void)
 	OK(hf_unmount(&w.vol));
 }
 
-/* ---- A writes from a page of B while B writes from a page of A, and a third takes the pages away: the
- * deadlock of rule T8, and no count is ever short. */
+/* ---- A writes from a page of B while B writes from a page of A, and a third takes the pages away:
+ * the deadlock of rule T8, and no count is ever short. */
 
 struct cross {
 	hf_file *f[2];
@@ -411,7 +413,8 @@ static void rule_T7_frozen_volume_holds_up_nobody_else(void)
 		x[i].p = view_at(f[i], 0, FRM, VIEW_RW, WAIT_NONE, &v[i]);
 	}
 	volume_freeze(vol[0]);
-	CU_ASSERT_EQUAL(touch_get(x[1].p), -SIGSEGV); /* who froze one is not made to wait for himself */
+	CU_ASSERT_EQUAL(touch_get(x[1].p),
+			-SIGSEGV); /* who froze one is not made to wait for himself */
 	CU_ASSERT_EQUAL(pthread_create(&t[0], NULL, frozen_touch, &x[0]), 0);
 	while (!atomic_load(&x[0].touching))
 		usleep(1000);

@@ -8,8 +8,8 @@
 #include <setjmp.h>
 #include <signal.h>
 
-#define WAIT_NONE    0ull
-#define SECOND	     1000000000ull
+#define WAIT_NONE     0ull
+#define SECOND	      1000000000ull
 #define SLOT(view, i) ((uint8_t *)(view) + (size_t)(i) * (size_t)FRM)
 
 static inline void *view_at(hf_file *f, uint64_t off, uint64_t len, unsigned prot, uint64_t wait_ns,
