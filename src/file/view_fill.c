@@ -36,32 +36,36 @@ static int fill_read_only(const struct fill *f)
 /* ---- behind the end of file there are zeros in a mapped page (rule T2). Nobody sees them in the
  * file: who raises the size zeroes what it uncovers. */
 
-static bool fill_is_zero(const uint8_t *p, uint64_t len)
-{
-	uint64_t n;
+#define FILL_PIECE 512u
 
-	for (; len > 0; len -= n, p += n) {
-		n = min_u64(len, HF_BLOCK_SIZE);
-		if (memcmp(p, data_zeros, n) != 0)
-			return false;
+/* Nothing can be zeroed on a read-only volume: what is there has to be zeros. */
+static int fill_need_zeros(const struct fill *f, moff_t at, uint64_t len)
+{
+	uint8_t bytes[FILL_PIECE];
+	uint64_t n;
+	int err = 0;
+
+	for (; len > 0 && !err; len -= n, at = moff_add(at, n)) {
+		n = min_u64(len, sizeof(bytes));
+		err = pm_guarded_read(f->in->fs->pm, bytes, at, n);
+		if (!err && memcmp(bytes, data_zeros, n) != 0)
+			err = fill_read_only(f);
 	}
-	return true;
+	return err;
 }
 
 static int fill_zero_tail(struct fill *f, mblk_t blk)
 {
 	uint64_t size = data_size(f->in), end = f->off + HF_FRAME_SIZE;
-	struct pm *pm = f->in->fs->pm;
+	struct fs *fs = f->in->fs;
 	moff_t at;
 
 	if (size >= end || view_maps(f->in, f->first))
 		return 0;
 	at = moff_add(mblk_to_moff(blk), size - f->off);
-	if (fill_is_zero(pm_at(pm, at), end - size))
-		return 0;
-	if (f->in->fs->read_only)
-		return fill_read_only(f);
-	pm_zero_nt(pm, at, end - size);
+	if (fs->read_only)
+		return fill_need_zeros(f, at, end - size);
+	pm_zero_nt(fs->pm, at, end - size);
 	return data_fence(f->in);
 }
 

@@ -24,6 +24,7 @@
 struct arena_run {
 	struct arena_run *next; /* by address */
 	uint64_t first, units;	/* with the guard unit */
+	bool lost;		/* nobody's, and not unmapped yet */
 };
 
 static struct {
@@ -164,46 +165,6 @@ _Atomic(struct view *) *arena_owner(uint64_t unit)
 	return &arena.owner[unit];
 }
 
-/* ---- runs */
-
-int arena_get(uint64_t units, uint64_t *first)
-{
-	struct arena_run *r = malloc(sizeof(*r)), **at = &arena.runs;
-	int err = -ENOMEM;
-
-	if (!r)
-		return err;
-	*r = (struct arena_run){.units = units + 1};
-	mtx_lock(&arena.lock);
-	while (*at && (*at)->first - r->first < r->units) {
-		r->first = (*at)->first + (*at)->units;
-		at = &(*at)->next;
-	}
-	if (units < atomic_load(&arena.units) && r->units <= atomic_load(&arena.units) - r->first) {
-		r->next = *at;
-		*at = r;
-		*first = r->first;
-		err = 0;
-	}
-	mtx_unlock(&arena.lock);
-	if (err)
-		free(r);
-	return err;
-}
-
-static void arena_free_run(uint64_t first)
-{
-	struct arena_run **at = &arena.runs, *r;
-
-	mtx_lock(&arena.lock);
-	while ((*at)->first != first)
-		at = &(*at)->next;
-	r = *at;
-	*at = r->next;
-	mtx_unlock(&arena.lock);
-	free(r);
-}
-
 /* ---- mappings. The mark comes after the map, and a fork in between would hand it on. */
 
 static int arena_replace_locked(uint64_t unit, uint64_t n, int prot, int flags, int fd,
@@ -221,10 +182,14 @@ static int arena_replace_locked(uint64_t unit, uint64_t n, int prot, int flags, 
 	return err;
 }
 
+/* As the medium itself is mapped: on a DAX file flushes alone make nothing durable without
+ * MAP_SYNC. */
 static int arena_frame_locked(uint64_t unit, const struct pm *pm, mblk_t blk, bool writable)
 {
-	return arena_replace_locked(unit, 1, writable ? PROT_READ | PROT_WRITE : PROT_READ,
-				    MAP_SHARED, pm->fd, mblk_to_moff(blk).v);
+	int prot = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+	int flags = pm->kind == PM_FSDAX ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED;
+
+	return arena_replace_locked(unit, 1, prot, flags, pm->fd, mblk_to_moff(blk).v);
 }
 
 int arena_map_frame(uint64_t unit, const struct pm *pm, mblk_t blk, bool writable)
@@ -269,10 +234,60 @@ int arena_protect(uint64_t unit, uint64_t n)
 	return mprotect(arena_addr(unit), n * HF_FRAME_SIZE, PROT_NONE) ? -errno : 0;
 }
 
+/* ---- runs */
+
+int arena_get(uint64_t units, uint64_t *first)
+{
+	struct arena_run *r = malloc(sizeof(*r)), **at = &arena.runs;
+	int err = -ENOMEM;
+
+	if (!r)
+		return err;
+	*r = (struct arena_run){.units = units + 1};
+	mtx_lock(&arena.lock);
+	while (*at && (*at)->first - r->first < r->units) {
+		r->first = (*at)->first + (*at)->units;
+		at = &(*at)->next;
+	}
+	if (units < atomic_load(&arena.units) && r->units <= atomic_load(&arena.units) - r->first) {
+		r->next = *at;
+		*at = r;
+		*first = r->first;
+		err = 0;
+	}
+	mtx_unlock(&arena.lock);
+	if (err)
+		free(r);
+	return err;
+}
+
+/* Unmaps and frees what is nobody's. At the limit of mappings the kernel may refuse: then it cannot
+ * be touched, and is tried again with the next view that goes. */
+static void arena_free_lost_locked(void)
+{
+	struct arena_run **at = &arena.runs, *r;
+
+	while (*at) {
+		r = *at;
+		if (r->lost && arena_anonymous(r->first, r->units - 1, PROT_NONE) == 0) {
+			*at = r->next;
+			free(r);
+		} else {
+			at = &r->next;
+		}
+	}
+}
+
 void arena_put(uint64_t first, uint64_t units)
 {
-	if (arena_anonymous(first, units, PROT_NONE) == 0)
-		arena_free_run(first);
-	else
-		arena_protect(first, units);
+	struct arena_run *r;
+
+	arena_protect(first, units);
+	mtx_lock(&arena.lock);
+	r = arena.runs;
+	while (r->first != first)
+		r = r->next;
+	r->lost = true;
+	arena_free_lost_locked();
+	mtx_unlock(&arena.lock);
 }

@@ -209,8 +209,8 @@ static int fault_resolve(const void *addr, const ucontext_t *uc)
 
 /* SIGBUS, as the kernel would send it for a page that is not there. It is blocked until this
  * handler returns, so that it comes at the access itself. Where the program has it blocked or
- * ignored it kills, as the kernel's does. */
-static void fault_sigbus(void *addr, ucontext_t *uc)
+ * ignored it kills, as the kernel's does. False: it cannot be sent. */
+static bool fault_sigbus(void *addr, ucontext_t *uc)
 {
 	siginfo_t info = {.si_signo = SIGBUS, .si_code = BUS_ADRERR};
 	struct sigaction act, dfl = {.sa_handler = SIG_DFL};
@@ -226,7 +226,7 @@ static void fault_sigbus(void *addr, ucontext_t *uc)
 		sigaction(SIGBUS, &dfl, NULL);
 		sigdelset(&uc->uc_sigmask, SIGBUS);
 	}
-	syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), SIGBUS, &info);
+	return syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), SIGBUS, &info) == 0;
 }
 
 /* True: the access may be tried again. */
@@ -241,7 +241,7 @@ static bool fault_handler(int sig, siginfo_t *info, void *ucontext)
 		return false;
 	err = fault_resolve(info->si_addr, ucontext);
 	if (err < 0)
-		fault_sigbus(info->si_addr, ucontext);
+		return fault_sigbus(info->si_addr, ucontext);
 	return err != FAULT_CHAIN;
 }
 

@@ -12,8 +12,8 @@ int arena_open(void);
 /* A run of units, not mapped, and a unit behind it that never is: runs of two views do not merge.
  */
 int arena_get(uint64_t units, uint64_t *first);
-/* Nothing is mapped there any more. A run that the kernel does not let go (the limit of mappings)
- * is made inaccessible and never used again. */
+/* Nothing is mapped there any more. A run that the kernel does not let go (the limit of mappings) is
+ * made inaccessible, and let go later. */
 void arena_put(uint64_t first, uint64_t units);
 void *arena_addr(uint64_t unit);
 /* False: not in the arena. */

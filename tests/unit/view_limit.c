@@ -105,9 +105,46 @@ static void test_map_limit_is_told(void)
 	OK(hf_unmount(&vol));
 }
 
+/* What could not be unmapped at the limit is unmapped later. */
+static unsigned media_mappings(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	unsigned n = 0;
+	char line[512];
+
+	while (maps && fgets(line, sizeof(line), maps))
+		n += strstr(line, "memfd:holdfast") != NULL;
+	if (maps)
+		fclose(maps);
+	return n;
+}
+
+static void test_nothing_stays_mapped(void)
+{
+	hf_volume *vol = vol_memory(64 * MIB);
+	hf_file *f = view_file(vol, "a", 8, 1);
+	hf_view *v, *v2;
+	uint8_t *p, *area;
+
+	CU_ASSERT_EQUAL(media_mappings(), 1);
+	p = view_at(f, 0, 8 * FRM, VIEW_RW, WAIT_NONE, &v);
+	OK(hf_view_populate(v, FRM, 6 * FRM, true));
+	view_at(f, 0, FRM, VIEW_RW, WAIT_NONE, &v2);
+	area = limit_take();
+	OK(hf_view_unmap(&v));
+	CU_ASSERT_EQUAL(touch_get(SLOT(p, 1)), -SIGSEGV);
+	if (area)
+		limit_give(area);
+	OK(hf_view_unmap(&v2));
+	CU_ASSERT_EQUAL(media_mappings(), 1);
+	OK(hf_close(&f));
+	OK(hf_unmount(&vol));
+}
+
 static const struct hf_case cases[] = {
     {"rule_T5_revoke_at_map_limit", rule_T5_revoke_at_map_limit},
     {"map_limit_is_told", test_map_limit_is_told},
+    {"nothing_stays_mapped", test_nothing_stays_mapped},
 };
 
 int main(void)
