@@ -269,7 +269,7 @@ int volume_close(struct hf_volume *vol)
 	return err || closed == -ESHUTDOWN ? err : closed;
 }
 
-/* ---- by force (B3). Nothing that a call under way or a pin's holder may touch goes before the last
+/* ---- by force (B3, I-PIN-10). Nothing that a call under way or a pin's holder may touch goes before the last
  * of them: the handles and calls are counted in memory that is never given back, and the one that
  * counts down to nothing, after it has touched all it touches, takes the volume apart. */
 

@@ -105,7 +105,7 @@ static void orphan_rewrite(struct pins *p, uint32_t index, union pins_any *rec,
 }
 
 /* The chain has as many chunks as the extents need, each once; they are marked. pins_extents() has
- * seen that each is a chunk of this record. */
+ * seen that each is a chunk of this record (I-PIN-8). */
 static bool orphan_mark_chunks(const struct pins *p, const struct pins_rec *r, uint8_t *in_use)
 {
 	uint32_t next = r->next, again = r->next;

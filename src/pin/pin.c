@@ -1,7 +1,7 @@
 /* What a pin is: taken, dropped, handed on, flushed.
  *
  * A pin goes through PINS_RESERVED, TAKING, LIVE, DROPPING, FREE; LIVE to DROPPING is a
- * compare-and-swap, so that one of two unpins of the same number wins (I-PIN-3). */
+ * compare-and-swap, so that one of two unpins of the same number wins (I-PIN-7). */
 #include "pin/pins.h"
 #include "pin/view.h"
 #include "base/error.h"

@@ -276,7 +276,7 @@ void pins_write(struct pins *p, uint32_t index, const union pins_any *from)
 {
 	_Atomic uint64_t *to = pins_words(p, index);
 
-	/* Release: nobody sees a new word with an old state (I-PIN-2). */
+	/* Release: nobody sees a new word with an old state (I-PIN-6). */
 	for (unsigned i = 1; i < PINS_WORDS; i++)
 		atomic_store_explicit(&to[i], from->w[i], memory_order_release);
 }

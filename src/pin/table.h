@@ -7,9 +7,9 @@
  * PINS_HEAD_BYTES + (i - 1) * sizeof(struct pins_rec).
  *
  * A record is published before its blocks are counted and unpublished after they are dropped
- * (I-PIN-1): whenever the process is killed, each counted block has a record. All words are stored
+ * (I-PIN-5): whenever the process is killed, each counted block has a record. All words are stored
  * and loaded atomically; 'state' is stored last (release) and is loaded before and after the others
- * by who owns no reference: when it has not changed, what was read belongs together (I-PIN-2).
+ * by who owns no reference: when it has not changed, what was read belongs together (I-PIN-6).
  *
  * Nothing in the file is trusted: it is read with pread, bounds are checked, and a record that does
  * not check out is skipped. */

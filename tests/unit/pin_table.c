@@ -291,6 +291,48 @@ static void rule_B4_inherited_lock(void)
 	CU_ASSERT_EQUAL(rename(away, vol_file), 0);
 }
 
+/* A child has no map: neither its calls nor its stores reach what its parent pinned. */
+static void rule_T6_child_of_fork(void)
+{
+	hf_volume *vol;
+	struct iovec iov[1];
+	int status;
+	hf_pin_id id;
+	hf_file *f;
+	size_t n = 1;
+	pid_t pid;
+
+	vol_format(vol_file, 32 * MIB);
+	vol = vol_mount(vol_file, 0);
+	f = vol_create(vol, "/f");
+	stamp_file(f, 2, 'T');
+	OK(hf_pin(f, 0, BLK, NULL, iov, &n, &id));
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		struct hf_pin_info p;
+		uint64_t cursor = 0;
+
+		need(hf_unpin(vol, id) == -ESTALE);
+		need(hf_pin_persist(vol, id, 0, 1) == -ESTALE);
+		need(hf_pin_take(vol, id) == -ESTALE);
+		need(hf_pin_list(vol, &cursor, &p, 1, &n) == -ESTALE);
+		need(hf_wait_idle(f, 0) == -ESTALE);
+		need(hf_wait_idle_volume(vol, 0) == -ESTALE);
+		need(hf_release_orphaned(vol, NULL) == -ESTALE);
+		signal(SIGSEGV, SIG_DFL);
+		*(volatile char *)iov[0].iov_base = 'C';
+		_exit(0);
+	}
+	CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
+	CU_ASSERT(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+	CU_ASSERT_EQUAL(*(const char *)iov[0].iov_base, 'T');
+	CU_ASSERT_EQUAL(busy(vol), 0);
+	OK(hf_unpin(vol, id));
+	hf_close(&f);
+	OK(hf_unmount(&vol));
+}
+
 /* ---- what others see */
 
 struct seen {
@@ -649,6 +691,7 @@ static void rule_B4_killed_at_any_instant(void)
 static const struct hf_case cases[] = {
     {"rule_B4_killed_owner_is_adopted", rule_B4_killed_owner_is_adopted},
     {"rule_B4_inherited_lock", rule_B4_inherited_lock},
+    {"rule_T6_child_of_fork", rule_T6_child_of_fork},
     {"read by others", test_read_by_others},
     {"stale tables", test_stale},
     {"short tables", test_short},
