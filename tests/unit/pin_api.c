@@ -467,6 +467,7 @@ struct handed {
 	hf_file *f;
 	struct held h;
 	int64_t waited;
+	pid_t tid;
 };
 
 static void *run_pin(void *arg)
@@ -475,7 +476,29 @@ static void *run_pin(void *arg)
 
 	a->h = pin(a->f, 0, BLK, 0);
 	a->waited = hf_wait_idle(a->f, 0);
+	a->tid = gettid();
 	return NULL;
+}
+
+static void *run_wait(void *arg)
+{
+	struct handed *a = arg;
+
+	a->waited = hf_wait_idle(a->f, 0);
+	a->tid = gettid();
+	return NULL;
+}
+
+/* The next thread gets this number, where one may ask for that. */
+static void ask_for_tid(pid_t tid)
+{
+	int fd = open("/proc/sys/kernel/ns_last_pid", O_WRONLY);
+
+	if (fd < 0)
+		return;
+	if (dprintf(fd, "%d", (int)tid - 1) < 0)
+		fprintf(stderr, "thread numbers cannot be chosen here\n");
+	close(fd);
 }
 
 /* The kernel gives a thread's number to another one; ours are never given again. */
@@ -491,6 +514,11 @@ static void rule_T10_owner_thread_ended(void)
 		pthread_create(&t, NULL, run_pin, &a);
 		pthread_join(t, NULL);
 		CU_ASSERT_EQUAL(a.waited, -EDEADLK);
+		/* the stack, and perhaps the number, of the one that ended */
+		ask_for_tid(a.tid);
+		pthread_create(&t, NULL, run_wait, &a);
+		pthread_join(t, NULL);
+		CU_ASSERT_EQUAL(a.waited, -ETIMEDOUT);
 		GET(-ETIMEDOUT, hf_wait_idle(a.f, 0)); /* nobody's */
 		GET(-ETIMEDOUT, hf_wait_idle_volume(a.vol, 1000));
 		CU_ASSERT_EQUAL(list_pins(a.vol, &p, 1, 1), 1);

@@ -4,7 +4,7 @@
 
 #include "file/volume.h"
 #include "pin/pin.h"
-#include "pin/table.h"
+#include "pin/pins.h"
 
 #include <dirent.h>
 #include <signal.h>
@@ -392,6 +392,39 @@ static void test_read_by_others(void)
 	OK(hf_unmount(&vol));
 }
 
+/* What was read under another state is not believed, nor are chunks that went on. */
+static void test_read_again(void)
+{
+	hf_volume *vol = vol_memory(16 * MIB);
+	hf_file *f = vol_create(vol, "/f"), *g = vol_create(vol, "/g");
+	const struct pins *p = vol->fs.pins;
+	struct pins_extent *x;
+	union pins_any rec;
+	uint64_t state;
+	uint32_t index;
+	hf_pin_id id;
+
+	for (uint64_t i = 0; i < 30; i++) {
+		GET(BLK, hf_pwrite(f, block, BLK, i * BLK));
+		GET(BLK, hf_pwrite(g, block, BLK, i * BLK));
+	}
+	OK(hf_pin(f, 0, 30 * BLK, NULL, NULL, NULL, &id));
+	index = pins_index(id);
+	state = pins_state(p, index);
+	CU_ASSERT(pins_read(p, index, state, &rec));
+	CU_ASSERT(!pins_read(p, index, state + 1, &rec));
+	CU_ASSERT(pins_read(p, index, state, &rec));
+	CU_ASSERT(rec.rec.nextents > 12);
+	OK(pins_extents(p, index, &rec, NULL, 0, &x));
+	free(x);
+	OK(hf_unpin(vol, id));
+	GET(-EAGAIN, pins_extents(p, index, &rec, NULL, 0, &x));
+	CU_ASSERT(!pins_read(p, index, state, &rec));
+	hf_close(&f);
+	hf_close(&g);
+	OK(hf_unmount(&vol));
+}
+
 /* ---- files that say nothing, or nonsense */
 
 static void patch(const char *name, uint64_t off, const void *bytes, size_t len)
@@ -693,6 +726,7 @@ static const struct hf_case cases[] = {
     {"rule_B4_inherited_lock", rule_B4_inherited_lock},
     {"rule_T6_child_of_fork", rule_T6_child_of_fork},
     {"read by others", test_read_by_others},
+    {"records are read again", test_read_again},
     {"stale tables", test_stale},
     {"short tables", test_short},
     {"damaged records", test_damaged_record},
