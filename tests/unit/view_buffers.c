@@ -135,6 +135,24 @@ static void rule_T8_bad_pages_are_efault(void)
 	end();
 }
 
+/* A page in the middle of the buffer that is not there does not cut the write in two. */
+static void rule_T8_write_stays_one_transaction(void)
+{
+	struct hf_info before, after;
+
+	begin();
+	CU_ASSERT_EQUAL(touch_get(a), 1);
+	CU_ASSERT_EQUAL(touch_get(SLOT(a, 1)), 2);
+	OK(hf_fallocate(fb, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 2 * FRM, FRM));
+	OK(hf_info(vol, &before));
+	/* into a hole, in place, into a hole, for which the page was never touched */
+	GET(3 * FRM, hf_pwrite(fb, a, 3 * FRM, 2 * FRM));
+	OK(hf_info(vol, &after));
+	CU_ASSERT_EQUAL(after.commits - before.commits, 1);
+	CU_ASSERT_EQUAL(file_byte(fb, 5 * FRM - 1), 3);
+	end();
+}
+
 static void rule_T8_other_arguments(void)
 {
 	struct iovec *iov;
@@ -180,6 +198,7 @@ static const struct hf_case cases[] = {
     {"rule_T8_same_file", rule_T8_same_file},
     {"rule_T8_vectors_and_append", rule_T8_vectors_and_append},
     {"rule_T8_bad_pages_are_efault", rule_T8_bad_pages_are_efault},
+    {"rule_T8_write_stays_one_transaction", rule_T8_write_stays_one_transaction},
     {"rule_T8_other_arguments", rule_T8_other_arguments},
 };
 
