@@ -123,6 +123,8 @@ int main(int argc, char **argv)
 		puts("skipped: RLIMIT_MEMLOCK is too low to register 512 KiB");
 		return SKIPPED;
 	}
+	if (err == -EFAULT)
+		fputs("the kernel lets nobody hold pages of this volume's file system\n", stderr);
 	must(err, "io_uring_register_buffers");
 	must(pipe(gate) ? -errno : 0, "pipe");
 	submit_reads(&ring, gate[0], host, iov, iovcnt);
