@@ -35,25 +35,19 @@ static const char *age_text(uint64_t ns, char buf[32])
 /* One sentence: who, and whether what follows is of now. */
 static void print_owner(const struct busy *b)
 {
-	long owner = (long)b->look.owner, publisher = (long)b->pins.owner.pid;
 	char quoted[4 * 4096];
 
-	printf("%s: ", tool_quote(b->path, quoted, sizeof(quoted)));
-	if (b->look.live && owner > 0)
-		printf("mounted by process %ld", owner);
-	else
-		printf(b->look.live ? "mounted by a process that cannot be seen from here" : "not mounted");
+	printf("%s: %s", tool_quote(b->path, quoted, sizeof(quoted)), *b->look.who ? b->look.who + strlen(", ") : "not mounted");
 	if (!b->pins.published)
-		printf(b->look.live ? "; it publishes no pins\n" : "; nothing is pinned\n");
+		puts(b->look.live ? "; it publishes no pins" : "; nothing is pinned");
 	else if (b->pins.owner.state == PINS_OWNER_STALE)
-		printf("; a list of pins from before the last start of the machine, or of another volume, means nothing\n");
+		puts("; a list of pins from before the last start of the machine, or of another volume, means nothing");
 	else if (b->pins.owner.state == PINS_OWNER_DEAD)
-		printf("; process %ld died with these pins%s\n", publisher,
-		       b->look.live ? ", and a child that it left behind still holds the volume" : ": the next mount keeps their blocks busy");
+		printf("; process %ld died with these pins: the next mount keeps their blocks busy\n", (long)b->pins.owner.pid);
 	else if (b->pins.owner.state == PINS_OWNER_NONE && b->pins.n)
-		printf("; what a dead process held is still busy: see --release\n");
+		puts("; what a dead process held is still busy: see --release");
 	else
-		printf("\n");
+		puts("");
 }
 
 static void print_pin(const struct look_pin *p)
@@ -141,8 +135,8 @@ static int print_json(struct busy *b, int *status)
 		json_array_append_new(pins, pin_json(&b->pins.pin[i]));
 	err = look_busy_each(&b->look, &b->pins, busy_run_json, runs);
 	*status = tool_json_print(json_pack(
-		"{s:o,s:b,s:o,s:s,s:o,s:I,s:I,s:o,s:o}", "path", tool_json_name(b->path), "mounted", b->look.live, "owner",
-		b->look.owner > 0 ? json_integer(b->look.owner) : json_null(), "publisher", publisher_name(&b->pins), "publisher_pid",
+		"{s:o,s:b,s:o,s:b,s:s,s:o,s:I,s:I,s:o,s:o}", "path", tool_json_name(b->path), "mounted", b->look.live, "owner",
+		b->look.owner > 0 ? json_integer(b->look.owner) : json_null(), "left_behind", b->look.left_behind, "publisher", publisher_name(&b->pins), "publisher_pid",
 		b->pins.owner.pid ? json_integer((json_int_t)b->pins.owner.pid) : json_null(), "pinned_bytes",
 		(json_int_t)(b->pins.pinned * HF_BLOCK_SIZE), "busy_bytes", (json_int_t)(b->pins.busy * HF_BLOCK_SIZE), "pins", pins, "busy",
 		runs));

@@ -169,16 +169,10 @@ static void print_text(const struct frame_map *m, const struct frames_args *a)
 	unsigned cols = terminal_width(a) - LABEL_COLS;
 	uint64_t per_cell = 1;
 	bool color = use_color(a);
-	char size[32], quoted[4 * 4096], owner[48] = "";
+	char size[32], quoted[4 * 4096];
 
-	if (m->owner > 0)
-		snprintf(owner, sizeof(owner), ", mounted by process %ld", (long)m->owner);
-	else if (m->live)
-		snprintf(owner, sizeof(owner), ", mounted");
-	else if (m->pins.n)
-		snprintf(owner, sizeof(owner), ", with the pins of a dead process");
 	printf("%s: %s, %" PRIu64 " frames of 2 MiB%s\n", tool_quote(m->path, quoted, sizeof(quoted)), tool_human(m->n * HF_FRAME_SIZE, size),
-	       m->n, owner);
+	       m->n, *m->who || !m->pins.n ? m->who : ", with the pins of a dead process");
 	if (a->runs)
 		return print_runs(m);
 	while (m->n > per_cell * cols * ROWS_MAX)

@@ -27,13 +27,17 @@ static void df_line(const char *what, uint64_t blocks, uint64_t all)
 	printf("  %-16s %12" PRIu64 " blocks %10s %6.2f%%\n", what, blocks, tool_human(blocks * 4096, a), percent(blocks, all));
 }
 
-static void df_print(const char *path, const struct hf_statfs *s, pid_t owner)
-{
-	char a[32], who[48] = "";
+/* Who has it mounted. */
+struct df_owner {
+	pid_t pid;
+	char who[80];
+};
 
-	if (owner > 0)
-		snprintf(who, sizeof(who), ", mounted by process %ld", (long)owner);
-	printf("%s: %s for files%s\n", path, tool_human(s->blocks * s->block_bytes, a), owner < 0 ? ", mounted" : who);
+static void df_print(const char *path, const struct hf_statfs *s, const struct df_owner *owner)
+{
+	char a[32];
+
+	printf("%s: %s for files%s\n", path, tool_human(s->blocks * s->block_bytes, a), owner->who);
 	df_line("used", s->blocks_used, s->blocks);
 	df_line("busy (journal)", s->blocks_busy_journal, s->blocks);
 	df_line("busy (pinned)", s->blocks_busy_pinned, s->blocks);
@@ -50,10 +54,10 @@ static json_t *df_count(uint64_t n)
 	return n == DF_UNKNOWN ? json_null() : json_integer((json_int_t)n);
 }
 
-static json_t *df_json(const char *path, const struct hf_statfs *s, pid_t owner)
+static json_t *df_json(const char *path, const struct hf_statfs *s, const struct df_owner *owner)
 {
 	return json_pack("{s:o,s:o,s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:o}", "path", tool_json_name(path), "owner",
-			 owner > 0 ? json_integer(owner) : json_null(), "block_bytes", (json_int_t)s->block_bytes, "blocks",
+			 owner->pid > 0 ? json_integer(owner->pid) : json_null(), "block_bytes", (json_int_t)s->block_bytes, "blocks",
 			 (json_int_t)s->blocks, "free", (json_int_t)s->blocks_free, "busy_journal", df_count(s->blocks_busy_journal),
 			 "busy_pinned", (json_int_t)s->blocks_busy_pinned, "used", (json_int_t)s->blocks_used, "frames",
 			 (json_int_t)s->frames, "frames_free", (json_int_t)s->frames_free, "frames_full", (json_int_t)s->frames_full,
@@ -81,7 +85,7 @@ static void df_frame(const struct look *l, const struct look_pins *p, uint64_t f
 
 /* A volume that a process has mounted: what is on the media, and what that process publishes. What waits for its journal
  * counts as free. */
-static int df_mounted(const char *path, struct hf_statfs *s, pid_t *owner)
+static int df_mounted(const char *path, struct hf_statfs *s, struct df_owner *owner)
 {
 	struct look_pins pins;
 	struct look l;
@@ -90,7 +94,8 @@ static int df_mounted(const char *path, struct hf_statfs *s, pid_t *owner)
 
 	if (err)
 		return err;
-	*owner = l.owner;
+	owner->pid = l.owner;
+	memcpy(owner->who, l.who, sizeof(owner->who));
 	*s = (struct hf_statfs){.block_bytes = HF_BLOCK_SIZE, .blocks = l.geo.nblocks - 1 - l.geo.first_data.v, .frames = l.geo.nframes};
 	err = look_pins_try(path, &l, &pins);
 	for (f = 0; !err && f < l.geo.nframes; f++)
@@ -107,9 +112,9 @@ static int df_mounted(const char *path, struct hf_statfs *s, pid_t *owner)
 static void df_add_dead(const char *path, struct hf_statfs *s)
 {
 	struct hf_statfs dead;
-	pid_t owner;
+	struct df_owner owner;
 
-	if (df_mounted(path, &dead, &owner) || owner || dead.blocks_busy_pinned <= s->blocks_busy_pinned)
+	if (df_mounted(path, &dead, &owner) || owner.pid || dead.blocks_busy_pinned <= s->blocks_busy_pinned)
 		return;
 	dead.blocks_busy_journal = s->blocks_busy_journal;
 	dead.blocks_free -= s->blocks_busy_journal;
@@ -118,13 +123,13 @@ static void df_add_dead(const char *path, struct hf_statfs *s)
 	*s = dead;
 }
 
-static int df_read(const char *path, struct hf_statfs *s, pid_t *owner)
+static int df_read(const char *path, struct hf_statfs *s, struct df_owner *owner)
 {
 	struct hf_mount_options ro = {.struct_size = sizeof(ro), .flags = HF_MOUNT_RDONLY};
 	hf_volume *vol;
 	int err = hf_mount(&vol, path, &ro);
 
-	*owner = 0;
+	*owner = (struct df_owner){0};
 	if (err == -EBUSY) {
 		err = df_mounted(path, s, owner);
 		return err ? tool_fail(err, "%s", path) : EXIT_OK;
@@ -159,7 +164,7 @@ int cmd_df(int argc, char **argv)
 				  "the next checkpoint of the journal, or because a pin holds them.",
 				  NULL, true, NULL, NULL, &json);
 	struct hf_statfs s;
-	pid_t owner;
+	struct df_owner owner;
 
 	if (status >= 0)
 		return status;
@@ -169,8 +174,8 @@ int cmd_df(int argc, char **argv)
 	if (status != EXIT_OK)
 		return status;
 	if (json)
-		return tool_json_print(df_json(argv[optind], &s, owner));
-	df_print(argv[optind], &s, owner);
+		return tool_json_print(df_json(argv[optind], &s, &owner));
+	df_print(argv[optind], &s, &owner);
 	return EXIT_OK;
 }
 

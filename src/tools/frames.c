@@ -128,6 +128,7 @@ int frames_read(const char *path, bool progress, struct frame_map *m)
 	m->n = look.geo.nframes;
 	m->live = look.live;
 	m->owner = look.owner;
+	memcpy(m->who, look.who, sizeof(m->who));
 	progress_begin(&r.bar, "frames", progress);
 	err = read_all(&r);
 	progress_end(&r.bar);

@@ -117,9 +117,7 @@ static void put_head(FILE *to, const struct frame_map *m, uint64_t per_cell, uns
 	if (per_cell > 1)
 		fprintf(to, "; a square is %" PRIu64 " frames (%s): pinned or busy if any of them is, else what most of them are; mostly free: grey", per_cell,
 			tool_human(per_cell * HF_FRAME_SIZE, cell));
-	if (m->owner > 0)
-		fprintf(to, "; mounted by process %ld", (long)m->owner);
-	fputs("</text>\n", to);
+	fprintf(to, "%s</text>\n", m->who);
 }
 
 static void put_picture(FILE *to, const struct frame_map *m)

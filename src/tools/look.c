@@ -1,6 +1,7 @@
 #include "look.h"
 #include "media/pm_impl.h"
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -23,6 +24,12 @@ static int open_live(const char *path, struct look *l)
 	l->owner = stat(path, &st) == 0 ? pm_lock_owner(st.st_dev, st.st_ino) : 0;
 	if (l->owner <= 0)
 		l->owner = -1;
+	l->left_behind = l->owner > 0 && kill(l->owner, 0) != 0 && errno == ESRCH;
+	if (l->owner < 0)
+		snprintf(l->who, sizeof(l->who), ", mounted by a process that cannot be seen from here");
+	else
+		snprintf(l->who, sizeof(l->who), l->left_behind ? ", held by a child that process %ld left behind" : ", mounted by process %ld",
+			 (long)l->owner);
 	return geo_read(l->pm, &l->geo);
 }
 

@@ -13,6 +13,8 @@ struct look {
 	struct geo geo;
 	pid_t owner;			/* who has it mounted; 0: nobody; -1: somebody who cannot be seen from here */
 	bool live;			/* it is mounted: what is read may change meanwhile */
+	bool left_behind;		/* the owner has ended, and a child of it still holds the volume */
+	char who[80];			/* ", mounted by process 17" or the like; "": nobody */
 	struct check_image *img;	/* !live */
 	struct pm *medium;		/* live */
 };

@@ -169,7 +169,7 @@ eight=$((8 << 20))
 [ "$(number "$t/df.json" busy_pinned)" = $((eight / 4096)) ] || wrong "df: $(number "$t/df.json" busy_pinned) blocks busy"
 [ "$(number "$t/busy.json" offset)" = 0 ] && [ "$(number "$t/busy.json" length)" = $eight ] || wrong "busy: the range is another one"
 grep -q '"publisher": "alive"' "$t/busy.json" || wrong "the owner is not said to be alive"
-grep -q 'mounted by process [0-9]' "$t/busy.txt" && grep -q pin_unlink "$t/busy.txt" && grep -q ' held ' "$t/busy.txt" || {
+grep -q ': mounted by process [0-9]' "$t/busy.txt" && grep -q pin_unlink "$t/busy.txt" && grep -q ' held ' "$t/busy.txt" || {
 	wrong "busy does not say who holds what:"
 	head -20 "$t/busy.txt" >&2
 }
