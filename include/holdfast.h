@@ -334,8 +334,8 @@ HF_API int hf_wait_idle_volume(hf_volume *vol, uint64_t timeout_ns);
  * waiting. */
 HF_API int hf_unmount_force(hf_volume *vol);
 
-/* A process that dies may leave devices or children at work on what it had pinned. Its pins are published ('holdfast busy' shows them),
- * and the next mount in the same boot keeps their blocks busy as 'orphaned' pins. When nothing can reach them any more: releases
+/* A process that dies may leave devices or children at work on what it had pinned. Its pins are published in a file
+ * below $HOLDFAST_RUNTIME_DIR, else /run/holdfast, else /dev/shm/holdfast-UID ('holdfast busy' shows them), and the next mount in the same boot keeps their blocks busy as 'orphaned' pins. When nothing can reach them any more: releases
  * them all; *n (may be NULL) is how many. */
 HF_API int hf_release_orphaned(hf_volume *vol, uint64_t *n);
 

@@ -125,8 +125,8 @@ static void sums_add(void *ctx, const struct pin_info *pin, mblk_t first, uint64
 	s->sum += runs_overlap(&s->busy, first.v, n);
 }
 
-/* A thread's end makes its pins nobody's. (A number that the kernel has given to another thread of the
- * process by now is still shown; who owns a pin is never decided by it.) */
+/* A thread's end makes its pins nobody's. (A number that the kernel has given to another thread of
+ * the process by now is still shown; who owns a pin is never decided by it.) */
 static uint32_t list_thread(uint32_t tid, struct list_tid *last)
 {
 	if (tid != last->tid)
@@ -219,7 +219,8 @@ static void busy_fill(struct hf_busy *to, const struct space_busy *from, uint64_
 	to->journal = from->journal;
 }
 
-/* One of the pins that hold it; the one that was taken on the file it came from, if there is one. */
+/* One of the pins that hold it; the one that was taken on the file it came from, if there is one.
+ */
 static void busy_name(void *ctx, const struct pin_info *pin, mblk_t first, uint64_t n)
 {
 	struct busy_runs *b = ctx;
@@ -253,7 +254,8 @@ static int list_busy(struct fs *fs, uint64_t *cursor, struct busy_runs *b)
 	return err;
 }
 
-HF_API int hf_busy_list(hf_volume *vol, uint64_t *cursor, struct hf_busy *out, size_t max, size_t *n)
+HF_API int hf_busy_list(hf_volume *vol, uint64_t *cursor, struct hf_busy *out, size_t max,
+			size_t *n)
 {
 	struct busy_runs b = {0};
 	uint64_t at;

@@ -1,5 +1,6 @@
 /* Leases: pins whose holder is told when an operation wants its range. The operations only count up
- * and go on; a thread of the volume calls the holders, one after the other, with no lock held (I-PIN-9). */
+ * and go on; a thread of the volume calls the holders, one after the other, with no lock held
+ * (I-PIN-9). */
 #include "pin/pins.h"
 #include "base/error.h"
 

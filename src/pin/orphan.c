@@ -1,9 +1,9 @@
 /* Opening the table, and the pins of an owner that died (B4).
  *
  * The volume's lock is ours, so who wrote what is in the file is gone, or has unmounted and left
- * orphans of an earlier one. Of the same boot and the same volume: whatever his devices and children
- * may still reach stays busy until somebody says that they are gone. Records are changed where they
- * are: a kill in between leaves each of them either as it was or as an orphan. */
+ * orphans of an earlier one. Of the same boot and the same volume: whatever his devices and
+ * children may still reach stays busy until somebody says that they are gone. Records are changed
+ * where they are: a kill in between leaves each of them either as it was or as an orphan. */
 #include "pin/pins.h"
 #include "base/error.h"
 
@@ -230,15 +230,17 @@ uint64_t pin_release_orphans(struct fs *fs)
 static void head_write(const struct fs *fs, struct pins *p)
 {
 	struct pins_head *h = (void *)p->base;
+	char boot_id[sizeof(h->boot_id)];
 
-	/* A new file has no magic before the end. An old one keeps its own throughout: whoever is killed
-	 * here leaves a file that still names its orphans. */
+	pins_boot_id(boot_id);
+	/* A new file has no magic before the end. An old one keeps its own throughout: whoever is
+	 * killed here leaves a file that still names its orphans. */
 	h->version = PINS_VERSION;
 	h->rec_bytes = sizeof(struct pins_rec);
 	memcpy(h->uuid, fs->geo.uuid, sizeof(h->uuid));
 	h->pid = (uint64_t)getpid();
 	h->start = pins_start_of(h->pid);
-	pins_boot_id(h->boot_id);
+	memcpy(h->boot_id, boot_id, sizeof(boot_id)); /* in an old file: what is there */
 	memset(h->path, 0, sizeof(h->path));
 	memcpy(h->path, fs->pm->path, strnlen(fs->pm->path, sizeof(h->path) - 1));
 	atomic_store(&h->used, atomic_load(&p->used));

@@ -1,5 +1,5 @@
-/* Which pins lie on what a range of a file maps now. By media blocks: a pin keeps its blocks when the
- * file gets others, and a shift moves them to other offsets. */
+/* Which pins lie on what a range of a file maps now. By media blocks: a pin keeps its blocks when
+ * the file gets others, and a shift moves them to other offsets. */
 #include "pin/pins.h"
 #include "base/error.h"
 

@@ -83,7 +83,8 @@ int pins_sleep(struct pins *p, struct waitq *q, bool (*idle)(void *ctx), void *c
 		if (now >= deadline_ns)
 			err = -ETIMEDOUT;
 		else
-			waitq_wait(q, key, deadline_ns == UINT64_MAX ? UINT64_MAX : deadline_ns - now);
+			waitq_wait(q, key,
+				   deadline_ns == UINT64_MAX ? UINT64_MAX : deadline_ns - now);
 	}
 	atomic_fetch_sub(&p->waiters, 1);
 	return err;
@@ -181,7 +182,8 @@ static int build_room(struct build *b)
 	struct pins_extent *x;
 
 	if (room > PINS_EXTENTS_MAX)
-		return err_set(-ENOMEM, "pin: the range is in more than %u pieces", PINS_EXTENTS_MAX);
+		return err_set(-ENOMEM, "pin: the range is in more than %u pieces",
+			       PINS_EXTENTS_MAX);
 	x = malloc(room * sizeof(*x));
 	if (!x)
 		return err_set(-ENOMEM, "pin: out of memory");
@@ -500,8 +502,8 @@ static int drop_some(struct fs *fs, struct pins_walk *w, const struct pins_exten
 	return err;
 }
 
-/* Nothing remembers what was stored through a pin that is gone, and a later fsync promises it: so it
- * is flushed here. The blocks are dropped whether that works or not. */
+/* Nothing remembers what was stored through a pin that is gone, and a later fsync promises it: so
+ * it is flushed here. The blocks are dropped whether that works or not. */
 static int drop_extents(struct fs *fs, const struct pins_rec *r)
 {
 	bool flush = (r->flags & PINS_WRITE) && !fs->read_only;

@@ -14,7 +14,7 @@ struct notifier;
 
 /* What only this process needs of a record, beside it in an array of its own. */
 struct pins_priv {
-	struct inode *in;      /* has a reference */
+	struct inode *in;	/* has a reference */
 	_Atomic uint64_t owner; /* number of a thread, 0: nobody */
 	struct lease *_Atomic lease;
 	uint32_t next, prev; /* in the inode's list, under its pins_lock */

@@ -35,9 +35,9 @@
 struct pins_head {
 	_Atomic uint64_t magic; /* stored last */
 	uint32_t version, rec_bytes;
-	uint8_t uuid[16];	/* of the volume */
-	uint64_t pid, start;	/* the owner, and when it started, in ticks since boot; 0: unmounted */
-	_Atomic uint64_t used;	/* records 1..used have been in use */
+	uint8_t uuid[16];    /* of the volume */
+	uint64_t pid, start; /* the owner, and when it started, in ticks since boot; 0: unmounted */
+	_Atomic uint64_t used; /* records 1..used have been in use */
 	char boot_id[40];
 	char path[256];
 };
@@ -66,12 +66,12 @@ struct pins_extent {
 struct pins_rec {
 	uint64_t state; /* generation << PINS_INDEX_BITS | enum pins_state */
 	uint64_t ino, gen;
-	uint64_t off, len;  /* bytes, as asked for */
-	uint64_t since_ns;  /* CLOCK_MONOTONIC */
-	uint32_t flags;	    /* enum pins_flags; changes */
-	uint32_t thread;    /* gettid() of the owner, 0: nobody; changes */
-	uint32_t next;	    /* first chunk, 0: none */
-	uint32_t nextents;  /* of the pin, those in chunks too */
+	uint64_t off, len;	/* bytes, as asked for */
+	uint64_t since_ns;	/* CLOCK_MONOTONIC */
+	uint32_t flags;		/* enum pins_flags; changes */
+	uint32_t thread;	/* gettid() of the owner, 0: nobody; changes */
+	uint32_t next;		/* first chunk, 0: none */
+	uint32_t nextents;	/* of the pin, those in chunks too */
 	struct pins_extent ext; /* the first */
 	char tag[PINS_TAG_BYTES], name[PINS_NAME_BYTES];
 	uint64_t zero[2];
@@ -147,11 +147,12 @@ struct pins_entry {
 	uint32_t flags, thread;
 	bool orphaned;
 	char tag[PINS_TAG_BYTES], name[PINS_NAME_BYTES];
-	const struct pins_extent *ext; /* media blocks; those whose bit on the media is clear are busy */
+	const struct pins_extent
+	    *ext; /* media blocks; those whose bit on the media is clear are busy */
 	size_t n;
 };
-/* The table of the volume at 'volume_path' (uuid as in its superblock; NULL: whatever it is). fn for
- * each pin that is live; stops when it returns non-zero, and returns that. -ENOENT: nothing is
+/* The table of the volume at 'volume_path' (uuid as in its superblock; NULL: whatever it is). fn
+ * for each pin that is live; stops when it returns non-zero, and returns that. -ENOENT: nothing is
  * published; -EBADMSG: the file is damaged. */
 int pins_table_read(const char *volume_path, const uint8_t uuid[16], struct pins_owner *owner,
 		    int (*fn)(void *ctx, const struct pins_entry *e), void *ctx);

@@ -63,7 +63,8 @@ static bool read_chunks(struct reader *r, uint32_t index, const struct pins_rec 
 		return false;
 	r->ext[0] = rec->ext;
 	while (at < rec->nextents) {
-		if (next == 0 || next > r->used || !read_at(r->fd, &c, sizeof(c), pins_offset(next)))
+		if (next == 0 || next > r->used ||
+		    !read_at(r->fd, &c, sizeof(c), pins_offset(next)))
 			return false;
 		if (pins_state_of(c.state) != PINS_CHUNK || c.head != index)
 			return false;
@@ -85,7 +86,8 @@ static bool read_shown(uint64_t state)
 static bool read_rec(struct reader *r, uint32_t index, struct pins_rec *rec)
 {
 	for (int i = 0; i < READ_TRIES; i++) {
-		if (!read_at(r->fd, rec, sizeof(*rec), pins_offset(index)) || !read_shown(rec->state))
+		if (!read_at(r->fd, rec, sizeof(*rec), pins_offset(index)) ||
+		    !read_shown(rec->state))
 			return false;
 		if (read_chunks(r, index, rec) && read_state_is(r, index, rec->state))
 			return true;

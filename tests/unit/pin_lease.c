@@ -30,9 +30,8 @@ static void told(void *ctx, hf_volume *vol, hf_pin_id pin)
 	if (h->blocks)
 		sem_wait(&h->go_on);
 	if (h->truncates) {
-		struct hf_how how = {.struct_size = sizeof(how),
-				     .pinned = HF_PINNED_WAIT,
-				     .timeout_ns = UINT64_MAX};
+		struct hf_how how = {
+		    .struct_size = sizeof(how), .pinned = HF_PINNED_WAIT, .timeout_ns = UINT64_MAX};
 
 		atomic_store(&h->truncated, hf_ftruncate_how(h->f, 0, &how));
 		hf_ftruncate(h->f, BLK / 2);
@@ -73,8 +72,7 @@ static hf_file *some_file(hf_volume *vol, const char *path, uint64_t blocks)
 
 static int truncate_how(hf_file *f, uint64_t size, enum hf_pinned mode, uint64_t timeout_ns)
 {
-	struct hf_how how = {
-	    .struct_size = sizeof(how), .pinned = mode, .timeout_ns = timeout_ns};
+	struct hf_how how = {.struct_size = sizeof(how), .pinned = mode, .timeout_ns = timeout_ns};
 
 	return hf_ftruncate_how(f, size, &how);
 }

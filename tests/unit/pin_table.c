@@ -57,7 +57,8 @@ struct owner {
 	int from; /* its words */
 };
 
-/* In the child: 'work' mounts and pins, and says so by returning; then it sleeps until it is killed. */
+/* In the child: 'work' mounts and pins, and says so by returning; then it sleeps until it is
+ * killed. */
 static struct owner start(void (*work)(void))
 {
 	struct owner o;
@@ -129,7 +130,8 @@ static void work_three(void)
 	hf_volume *vol = child_mount();
 	hf_file *f = child_create(vol, "/gone"), *g = child_create(vol, "/pieces"),
 		*h = child_create(vol, "/between"), *k = child_create(vol, "/stays");
-	struct hf_pin_options o = {.struct_size = sizeof(o), .flags = HF_PIN_WRITE, .tag = "killed"};
+	struct hf_pin_options o = {
+	    .struct_size = sizeof(o), .flags = HF_PIN_WRITE, .tag = "killed"};
 	uint8_t *frame = malloc(FRM);
 	hf_pin_id id;
 
@@ -537,7 +539,8 @@ static void test_damaged_record(void)
 		killed_with_table(name);
 		fd = open(name, O_RDONLY);
 		do {
-			CU_ASSERT_FATAL(pread(fd, &r, sizeof(r), (off_t)pins_offset(++k)) == sizeof(r));
+			CU_ASSERT_FATAL(pread(fd, &r, sizeof(r), (off_t)pins_offset(++k)) ==
+					sizeof(r));
 		} while (pins_state_of(r.state) != PINS_LIVE || r.nextents < 20);
 		close(fd);
 		patch(name, pins_offset(k) + bad[i].field, &bad[i].value, bad[i].len);
@@ -701,7 +704,8 @@ static void rule_B4_killed_at_any_instant(void)
 	struct vol_rand r = {vol_env("HF_SEED", 7)};
 	hf_volume *vol;
 
-	diary = mmap(NULL, sizeof(*diary), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	diary =
+	    mmap(NULL, sizeof(*diary), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	CU_ASSERT_FATAL(diary != MAP_FAILED);
 	vol_format(vol_file, 16 * MIB);
 	for (int i = 0; i < rounds; i++) {

@@ -1,5 +1,5 @@
-/* Threads that pin, unpin, hand on, truncate, list and wait. What a pin shows is never overwritten by
- * anybody else while it is held, and in the end nothing is counted. */
+/* Threads that pin, unpin, hand on, truncate, list and wait. What a pin shows is never overwritten
+ * by anybody else while it is held, and in the end nothing is counted. */
 #include "file_vol.h"
 
 #include "file/volume.h"
@@ -204,7 +204,7 @@ static void *run_waiter(void *arg)
 
 static void test_mix(void)
 {
-	static void *(*const run[])(void *) = {run_worker, run_worker, run_worker, run_stamper,
+	static void *(*const run[])(void *) = {run_worker,  run_worker, run_worker, run_stamper,
 					       run_stamper, run_lister, run_waiter};
 	struct shared *s = calloc(1, sizeof(*s));
 	pthread_t t[HF_COUNT(run)];
