@@ -325,6 +325,7 @@ static void bench_held(struct bench *b)
 	struct held h = {0};
 	struct hf_statfs s;
 	uint64_t extents;
+	char with[48];
 
 	bench_must(hf_statfs(b->vol, &s), "statfs");
 	extents = min_u64(HELD_EXTENTS, s.blocks_free / 4);
@@ -341,7 +342,8 @@ static void bench_held(struct bench *b)
 	costs_print(b, "1 M pins held", &pinned, &empty);
 	hold_busy(b, &h, extents);
 	costs_now(b, &h, &busy);
-	costs_print(b, "and 100,000 busy extents", &busy, &empty);
+	snprintf(with, sizeof(with), "and %llu busy extents", (unsigned long long)extents);
+	costs_print(b, with, &busy, &empty);
 	let_go(b, h.busy, h.nbusy, "the last unpin of a punched block, each of many");
 	let_go(b, h.pins, h.npins, "unpin, 1,000,000, each");
 	bench_must(hf_close(&h.holes), "close");
