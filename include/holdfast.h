@@ -238,17 +238,20 @@ struct hf_pin_options {
 	unsigned flags;			/* enum hf_pin_flags; unknown bits: -EINVAL */
 	const char *tag;		/* who it is, for people: up to 31 bytes, cut off beyond; NULL: none */
 };
-/* Pins [off, off+len). iov (may be NULL if iovcnt is) gets the addresses, adjacent ones joined; *iovcnt says how many entries it
- * has and then how many were used; -E2BIG: it takes more, *iovcnt says how many, nothing is pinned. A whole frame costs one atomic
- * add. -EINVAL: len is 0, or the range reaches beyond the end of file. -ENODATA: a hole, without HF_PIN_ALLOC. -ENOMEM. Tiny files
+/* Pins [off, off+len). opts NULL: for reading, no tag. iov (may be NULL if iovcnt is) gets the addresses, adjacent ones joined, exact to
+ * the byte (who does O_DIRECT aligns off and len); *iovcnt says how many entries it has and then how many were used, never more than
+ * the range has blocks; -E2BIG: it takes more, *iovcnt says how many, nothing is pinned: again, in a loop, for the file may change
+ * between. A view of the range has other addresses for the same bytes. What the kernel may hold for long depends on the medium:
+ * device-DAX (io_uring: from Linux 6.12), tmpfs and memfd may be registered, files on a disk or DAX filesystem may not (EFAULT or
+ * EOPNOTSUPP at the registration). -EINVAL: len is 0, or the range reaches beyond the end of file. -ENODATA: a hole, without HF_PIN_ALLOC. -ENOMEM. Tiny files
  * that live in their inode are given a block first (-EROFS, -EBADF if that is not possible). Never waits for another pin. */
 HF_API int hf_pin(hf_file *file, uint64_t off, uint64_t len, const struct hf_pin_options *opts, struct iovec *iov, size_t *iovcnt,
 		  hf_pin_id *out);
 /* -EINVAL: no such pin, or unpinned already. The last pin of busy blocks gives them to the allocator (no transaction, nothing is
  * stored on the media) and wakes who waits. A pin with HF_PIN_WRITE is flushed first, as hf_pin_persist does, for nothing remembers
- * later what it covered; -EIO: that failed, and the pin is gone all the same. */
+ * later what it covered; -EIO: that failed, and the pin is gone all the same: do not try again. */
 HF_API int hf_unpin(hf_volume *vol, hf_pin_id pin);
-/* What was stored to [off, off+len) of the pin is durable. Works on blocks that left the file, too. -EINVAL: not in the pin. */
+/* What was stored to [off, off+len), counted from the beginning of the pin, is durable. Works on blocks that left the file, too. -EINVAL: not in the pin. */
 HF_API int hf_pin_persist(hf_volume *vol, hf_pin_id pin, uint64_t off, uint64_t len);
 /* The calling thread is the owner from now on. */
 HF_API int hf_pin_take(hf_volume *vol, hf_pin_id pin);
@@ -258,7 +261,7 @@ HF_API int hf_pin_iov(hf_volume *vol, hf_pin_id pin, struct iovec *iov, size_t *
 struct hf_pin_info {
 	hf_pin_id pin;
 	struct hf_id id;		/* the file; its number may belong to another one by now: compare gen */
-	uint64_t off, len;		/* as asked for */
+	uint64_t off, len;		/* of the file, as asked for */
 	uint64_t age_ns;
 	uint64_t busy;			/* bytes of it that are in no file any more */
 	unsigned flags;			/* enum hf_pin_flags */
@@ -296,8 +299,8 @@ struct hf_how {
 	uint64_t timeout_ns;		/* of HF_PINNED_WAIT; UINT64_MAX: none; 0: looks once */
 };
 /* The plain calls with a mode; how NULL: HF_PINNED_DELAY. No lock is held while waiting, so who holds a pin gets at the rest of
- * the file. -EDEADLK and nothing done: WAIT, and the calling thread owns a pin in the range (or is in a lease's callback).
- * Collapse and insert move everything behind their range: FAIL looks at all of that. Zero-range overwrites pinned blocks in
+ * the file. -EDEADLK and nothing done: WAIT, and the calling thread owns a pin on what would leave the file (or is in a lease's
+ * callback). FAIL minds pins on what would change, the block that a new end of file cuts among them. Collapse and insert move everything behind their range: FAIL looks at all of that. Zero-range overwrites pinned blocks in
  * place (FAIL: does not); it detaches nothing. An unlink takes the blocks only if nobody has the file open. */
 HF_API int hf_ftruncate_how(hf_file *file, uint64_t size, const struct hf_how *how);
 HF_API int hf_fallocate_how(hf_file *file, int mode, uint64_t off, uint64_t len, const struct hf_how *how);
@@ -334,9 +337,10 @@ HF_API int hf_wait_idle_volume(hf_volume *vol, uint64_t timeout_ns);
  * waiting. */
 HF_API int hf_unmount_force(hf_volume *vol);
 
-/* A process that dies may leave devices or children at work on what it had pinned. Its pins are published in a file
- * below $HOLDFAST_RUNTIME_DIR, else /run/holdfast, else /dev/shm/holdfast-UID ('holdfast busy' shows them), and the next mount in the same boot keeps their blocks busy as 'orphaned' pins. When nothing can reach them any more: releases
- * them all; *n (may be NULL) is how many. */
+/* A process that dies may leave devices or children at work on what it had pinned. Its pins are published in a file below
+ * $HOLDFAST_RUNTIME_DIR, else /run/holdfast, else /dev/shm/holdfast-UID ('holdfast busy' shows them), and the next mount in the same
+ * boot keeps their blocks busy as 'orphaned' pins. When nothing can reach them any more: releases them all; *n (may be NULL) is how
+ * many. */
 HF_API int hf_release_orphaned(hf_volume *vol, uint64_t *n);
 
 /* ------------------------------------------------------------------------------------------------ views */
@@ -356,7 +360,10 @@ enum hf_view_prot { HF_VIEW_READ = 1, HF_VIEW_WRITE = 2 };	/* WRITE implies READ
 struct hf_view_options {
 	size_t struct_size;
 	unsigned prot;			/* enum hf_view_prot */
-	uint64_t pin_wait_ns;		/* how long a touch waits for pins when it has to collapse; 0: not at all. Never for the toucher's own */
+	/* How long a touch waits for pins when it has to collapse; 0: not at all, so that a pin of somebody else in a page that is
+	 * not one frame yet makes the touch a SIGBUS. Never for the toucher's own. Files that are given their space by whole 2 MiB
+	 * (hf_fallocate) and are populated need no collapse. */
+	uint64_t pin_wait_ns;
 };
 /* off: a multiple of 2 MiB. len > 0; may reach beyond the end of file. *addr is aligned to 2 MiB. -EINVAL; -EBADF: the file is
  * not open for that; -ENOMEM (address space, or vm.max_map_count: the sentence says which); -ENOTSUP: the medium cannot be
@@ -367,7 +374,7 @@ HF_API int hf_view_unmap(hf_view **view);
 /* Maps the pages of [off, off+len) of the view now, for reading or for writing. -ENXIO: beyond the end of file; -EBUSY: has to
  * collapse and is pinned (after the view's pin_wait_ns); -ENOSPC; -ENOMEM: the limit of mappings (vm.max_map_count). */
 HF_API int hf_view_populate(hf_view *view, uint64_t off, uint64_t len, bool write);
-/* What was stored through the view to [off, off+len) is durable. */
+/* What was stored through the view to [off, off+len), counted from its beginning, is durable. */
 HF_API int hf_view_persist(hf_view *view, uint64_t off, uint64_t len);
 
 /* ------------------------------------------------------------------------------------------------ paths */
