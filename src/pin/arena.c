@@ -182,14 +182,19 @@ static int arena_replace_locked(uint64_t unit, uint64_t n, int prot, int flags, 
 	return err;
 }
 
+static int arena_prot(bool writable)
+{
+	return writable ? PROT_READ | PROT_WRITE : PROT_READ;
+}
+
 /* As the medium itself is mapped: on a DAX file flushes alone make nothing durable without
  * MAP_SYNC. */
 static int arena_frame_locked(uint64_t unit, const struct pm *pm, mblk_t blk, bool writable)
 {
-	int prot = writable ? PROT_READ | PROT_WRITE : PROT_READ;
 	int flags = pm->kind == PM_FSDAX ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED;
 
-	return arena_replace_locked(unit, 1, prot, flags, pm->fd, mblk_to_moff(blk).v);
+	return arena_replace_locked(unit, 1, arena_prot(writable), flags, pm->fd,
+				    mblk_to_moff(blk).v);
 }
 
 int arena_map_frame(uint64_t unit, const struct pm *pm, mblk_t blk, bool writable)
@@ -232,6 +237,11 @@ int arena_map_zeros(uint64_t unit)
 int arena_protect(uint64_t unit, uint64_t n)
 {
 	return mprotect(arena_addr(unit), n * HF_FRAME_SIZE, PROT_NONE) ? -errno : 0;
+}
+
+int arena_unprotect(uint64_t unit, bool writable)
+{
+	return mprotect(arena_addr(unit), HF_FRAME_SIZE, arena_prot(writable)) ? -errno : 0;
 }
 
 /* ---- runs */

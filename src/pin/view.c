@@ -236,21 +236,32 @@ void view_destroy(struct view *v)
 
 /* ---- slots */
 
-static bool view_stale_dirt(uint64_t word, mblk_t blk)
-{
-	return (word & VIEW_DIRTY) && word >> VIEW_FRAME_SHIFT != mblk_to_frame(blk).v;
-}
-
-static void view_set_mapped(struct view *v, uint64_t slot, mblk_t blk)
-{
-	uint64_t word = mblk_to_frame(blk).v << VIEW_FRAME_SHIFT | VIEW_MAPPED;
-
-	atomic_store(&v->words[slot], v->writable ? word | VIEW_DIRTY : word);
-}
-
 static mblk_t view_word_blk(uint64_t word)
 {
 	return frame_to_mblk(FRAME(word >> VIEW_FRAME_SHIFT));
+}
+
+static bool view_shows_frame(uint64_t word, mblk_t blk)
+{
+	return word >> VIEW_FRAME_SHIFT == mblk_to_frame(blk).v;
+}
+
+/* Its mapping is there, accessible or not. */
+static bool view_has_mapping(uint64_t word, mblk_t blk)
+{
+	return (word & (VIEW_MAPPED | VIEW_KEPT)) && view_shows_frame(word, blk);
+}
+
+/* A failed mapping may have replaced what was there by something without access. */
+static void view_set_mapped(struct view *v, uint64_t slot, mblk_t blk, bool ok)
+{
+	uint64_t word = mblk_to_frame(blk).v << VIEW_FRAME_SHIFT | VIEW_MAPPED;
+
+	if (!ok)
+		word = view_word(v, slot) & ~(uint64_t)(VIEW_MAPPED | VIEW_ZEROS | VIEW_KEPT);
+	else if (v->writable)
+		word |= VIEW_DIRTY;
+	atomic_store(&v->words[slot], word);
 }
 
 /* What was stored through the slot to a frame that it does not show any more is still the file's,
@@ -272,14 +283,33 @@ int view_slot_map(struct view *v, uint64_t slot, mblk_t blk)
 	word = view_word(v, slot);
 	if (atomic_load(&v->dead))
 		err = -ESHUTDOWN;
-	if (!err && view_stale_dirt(word, blk))
+	else if ((word & VIEW_DIRTY) && !view_shows_frame(word, blk))
 		err = view_flush_word(v, word);
-	if (!err)
+	if (!err && (!view_has_mapping(word, blk) || arena_unprotect(v->unit + slot, v->writable)))
 		err = arena_map_frame(v->unit + slot, v->fs->pm, blk, v->writable);
-	if (!err)
-		view_set_mapped(v, slot, blk);
+	if (err != -ESHUTDOWN)
+		view_set_mapped(v, slot, blk, err == 0);
 	mtx_unlock(&v->in->views_lock);
 	return err;
+}
+
+static bool view_try_map_locked(struct view *v, uint64_t slot, mblk_t blk)
+{
+	uint64_t word = view_word(v, slot);
+	bool ok;
+
+	if (atomic_load(&v->dead))
+		return false;
+	if (view_has_mapping(word, blk)) {
+		ok = arena_unprotect(v->unit + slot, v->writable) == 0;
+	} else {
+		if (word & VIEW_DIRTY)
+			return false; /* of another frame */
+		ok = arena_try_map_frame(v->unit + slot, v->fs->pm, blk, v->writable);
+	}
+	if (ok)
+		view_set_mapped(v, slot, blk, true);
+	return ok;
 }
 
 bool view_slot_try_map(struct view *v, uint64_t slot, mblk_t blk)
@@ -288,23 +318,21 @@ bool view_slot_try_map(struct view *v, uint64_t slot, mblk_t blk)
 
 	if (!mtx_trylock(&v->in->views_lock))
 		return false;
-	ok = !atomic_load(&v->dead) && !view_stale_dirt(view_word(v, slot), blk) &&
-	     arena_try_map_frame(v->unit + slot, v->fs->pm, blk, v->writable);
-	if (ok)
-		view_set_mapped(v, slot, blk);
+	ok = view_try_map_locked(v, slot, blk);
 	mtx_unlock(&v->in->views_lock);
 	return ok;
 }
 
 int view_slot_zeros(struct view *v, uint64_t slot)
 {
+	uint64_t word;
 	int err;
 
 	mtx_lock(&v->in->views_lock);
 	err = atomic_load(&v->dead) ? -ESHUTDOWN : arena_map_zeros(v->unit + slot);
-	if (!err)
-		atomic_store(&v->words[slot],
-			     (view_word(v, slot) & ~(uint64_t)VIEW_MAPPED) | VIEW_ZEROS);
+	word = view_word(v, slot) & ~(uint64_t)(VIEW_MAPPED | VIEW_ZEROS | VIEW_KEPT);
+	if (err != -ESHUTDOWN)
+		atomic_store(&v->words[slot], err ? word : word | VIEW_ZEROS);
 	mtx_unlock(&v->in->views_lock);
 	return err;
 }
@@ -321,8 +349,11 @@ static int slots_protect(struct view *v, uint64_t lo, uint64_t hi)
 	const uint64_t gone = VIEW_MAPPED | VIEW_ZEROS;
 	int err = arena_protect(v->unit + lo, hi - lo);
 
-	for (uint64_t i = lo; i < hi && !err; i++)
-		atomic_store(&v->words[i], view_word(v, i) & ~gone);
+	for (uint64_t i = lo; i < hi && !err; i++) {
+		uint64_t word = view_word(v, i), kept = word & VIEW_MAPPED ? VIEW_KEPT : 0;
+
+		atomic_store(&v->words[i], (word & ~gone) | kept);
+	}
 	return err;
 }
 
@@ -518,7 +549,8 @@ static int view_flush_slot(struct view *v, uint64_t slot, uint64_t from, uint64_
 		return pm_flush(v->fs->pm, moff_add(at, from), len);
 	err = view_flush_word(v, word);
 	if (!err)
-		atomic_compare_exchange_strong(&v->words[slot], &word, word & VIEW_ZEROS);
+		atomic_compare_exchange_strong(&v->words[slot], &word,
+					       word & ~(uint64_t)VIEW_DIRTY);
 	return err;
 }
 

@@ -15,9 +15,10 @@
 #include "inode/map.h"
 
 /* A slot's word: state in the low bits, above them the frame it was last mapped to. DIRTY: something may have been stored to that
- * frame through this slot since it was last flushed; it outlives the mapping. */
-enum { VIEW_MAPPED = 1, VIEW_ZEROS = 2, VIEW_DIRTY = 4 };
-#define VIEW_FRAME_SHIFT 3
+ * frame through this slot since it was last flushed; it outlives the mapping. KEPT: taken away by protection alone; to show the same
+ * frame again takes no new mapping. */
+enum { VIEW_MAPPED = 1, VIEW_ZEROS = 2, VIEW_DIRTY = 4, VIEW_KEPT = 8 };
+#define VIEW_FRAME_SHIFT 4
 
 /* Memory that once was a view stays one, so that the fault handler may look at it without a lock. */
 struct view {

@@ -12,8 +12,8 @@ int arena_open(void);
 /* A run of units, not mapped, and a unit behind it that never is: runs of two views do not merge.
  */
 int arena_get(uint64_t units, uint64_t *first);
-/* Nothing is mapped there any more. A run that the kernel does not let go (the limit of mappings) is
- * made inaccessible, and let go later. */
+/* Nothing is mapped there any more. A run that the kernel does not let go (the limit of mappings)
+ * is made inaccessible, and let go later. */
 void arena_put(uint64_t first, uint64_t units);
 void *arena_addr(uint64_t unit);
 /* False: not in the arena. */
@@ -25,6 +25,8 @@ int arena_map_zeros(uint64_t unit);
 /* As arena_map_frame; false also if the lock is taken. */
 bool arena_try_map_frame(uint64_t unit, const struct pm *pm, mblk_t blk, bool writable);
 int arena_protect(uint64_t unit, uint64_t n);
+/* What arena_protect took away is back. */
+int arena_unprotect(uint64_t unit, bool writable);
 /* One lock for what is process-wide and rare: the arena's runs, the list of all views. RANK_LEAF.
  */
 void arena_lock(void);
