@@ -622,6 +622,53 @@ static void test_kill_all(void)
 	OK(hf_unmount(&vol));
 }
 
+static void test_unmount(void)
+{
+	hf_volume *vol = vol_memory(32 * MIB), *same = vol;
+	hf_file *f = view_file(vol, "a", 2, 1);
+	hf_view *v, *v2;
+	uint8_t *p = view_at(f, 0, 2 * FRM, VIEW_RW, WAIT_NONE, &v);
+
+	view_at(f, 0, FRM, HF_VIEW_READ, WAIT_NONE, &v2);
+	OK(hf_close(&f));
+	CU_ASSERT_EQUAL(touch_get(p), 1);
+	FAILS(EBUSY, hf_unmount(&vol));
+	CU_ASSERT_PTR_NOT_NULL(strstr(hf_errormsg(), "2 views"));
+	CU_ASSERT_EQUAL(touch_get(SLOT(p, 1)), 2);
+	GET(2, hf_unmount_force(vol));
+	CU_ASSERT_EQUAL(touch_get(p), -SIGBUS);
+	CU_ASSERT_EQUAL(touch_write(SLOT(p, 1), 1), SIGBUS);
+	FAILS(ESHUTDOWN, hf_view_populate(v, 0, FRM, false));
+	FAILS(ESHUTDOWN, hf_view_persist(v, 0, FRM));
+	OK(hf_view_unmap(&v2));
+	CU_ASSERT_EQUAL(touch_get(p), -SIGBUS);
+	CU_ASSERT_PTR_EQUAL(vol, same);
+	OK(hf_view_unmap(&v)); /* the last one: the volume is gone */
+	CU_ASSERT_EQUAL(touch_get(p), -SIGSEGV);
+}
+
+/* Memory of a simulated device has no descriptor that could be mapped again. */
+static void test_simulated_device(void)
+{
+	struct hf_view_options o = {.struct_size = sizeof(o), .prot = HF_VIEW_READ};
+	const struct hf_mount_options mo = {.struct_size = sizeof(mo)};
+	void *base = aligned_alloc(FRM, 8 * MIB), *addr;
+	struct pm *pm = NULL;
+	hf_volume *vol;
+	hf_file *f;
+	hf_view *v;
+
+	memset(base, 0, 8 * MIB);
+	OK(pm_open_memory(base, 8 * MIB, NULL, &pm));
+	OK(mkfs_write(pm, &(struct mkfs_args){.bytes = 0}));
+	OK(volume_open(pm, &mo, &vol));
+	f = vol_create(vol, "a");
+	FAILS(ENOTSUP, hf_view_map(f, 0, FRM, &o, &addr, &v));
+	OK(hf_close(&f));
+	OK(hf_unmount(&vol));
+	free(base);
+}
+
 /* ---- a read-only volume */
 
 static void test_read_only(void)
@@ -701,6 +748,8 @@ static const struct hf_case cases[] = {
     {"rule_T7_small_alternate_stack", rule_T7_small_alternate_stack},
     {"sigbus_is_as_the_kernels", test_sigbus_is_as_the_kernels},
     {"kill_all", test_kill_all},
+    {"unmount", test_unmount},
+    {"simulated_device", test_simulated_device},
     {"read_only", test_read_only},
     {"many", test_many},
 };

@@ -3,6 +3,9 @@
 #include "pin/view.h"
 #include "view_vol.h"
 
+#include <sched.h>
+#include <sys/uio.h>
+
 #define SLOTS 8u
 
 static unsigned rounds_of(unsigned full)
@@ -151,6 +154,43 @@ static void *writer(void *arg)
 	return NULL;
 }
 
+/* What is pinned is nobody else's, in the file or not. */
+static void pin_look(struct world *w, const struct iovec *iov, size_t n, uint64_t off, bool store)
+{
+	for (size_t i = 0; i < n; off += iov[i++].iov_len)
+		for (size_t k = 0; k < iov[i].iov_len; k += 1021) {
+			uint8_t *b = (uint8_t *)iov[i].iov_base + k;
+
+			judge(w, (off + k) / FRM, 0, __atomic_load_n(b, __ATOMIC_RELAXED));
+			if (store)
+				__atomic_store_n(b, stamp((off + k) / FRM), __ATOMIC_RELAXED);
+		}
+}
+
+static void *pinner(void *arg)
+{
+	struct hf_pin_options o = {.struct_size = sizeof(o)};
+	struct actor *a = arg;
+	struct world *w = a->w;
+	struct iovec iov[64];
+	hf_pin_id pin;
+
+	for (unsigned i = 0; i < w->rounds; i++) {
+		uint64_t off = vol_below(&a->r, SLOTS * FRM), len = 1 + vol_below(&a->r, 100000);
+		size_t n = HF_COUNT(iov);
+
+		o.flags = vol_below(&a->r, 2) ? HF_PIN_WRITE | HF_PIN_ALLOC : 0;
+		if (hf_pin(w->f, off, len, &o, iov, &n, &pin))
+			continue; /* holes, the end of file, no space */
+		pin_look(w, iov, n, off, o.flags != 0);
+		sched_yield();
+		pin_look(w, iov, n, off, o.flags != 0);
+		if (hf_unpin(w->vol, pin))
+			atomic_fetch_add(&w->wrong, 1);
+	}
+	return NULL;
+}
+
 static void *stranger(void *arg)
 {
 	struct actor *a = arg;
@@ -175,7 +215,8 @@ static void *stranger(void *arg)
 
 static void test_everybody(void)
 {
-	static void *(*const what[])(void *) = {toucher, toucher, mapper, cutter, writer, stranger};
+	static void *(*const what[])(void *) = {toucher, toucher, mapper,  cutter,
+						writer,	 pinner,  stranger};
 	struct world w = {.rounds = rounds_of(1500)};
 	struct actor actors[HF_COUNT(what)];
 	pthread_t t[HF_COUNT(what)];
