@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <sys/uio.h>
 
 #define RECORD	    5000u
 #define RECORDS_MAX 40u
@@ -192,11 +193,80 @@ static void rule_T9_insert_is_one_transaction(void)
 	cut_by(FALLOC_FL_INSERT_RANGE, 5 * BLK, 3 * BLK);
 }
 
+/* ---- rule B5: a volume that is full of data and of metadata still has a block for a split */
+
+static void eat_data(hf_file *f)
+{
+	uint64_t at = vol_size(f), len = 64 * KIB;
+	char *buf = malloc(len);
+
+	memset(buf, 'e', len);
+	while (len > 0) {
+		ssize_t got = hf_pwrite(f, buf, len, at);
+
+		CU_ASSERT_FATAL(got > 0 || got == -ENOSPC);
+		at += got > 0 ? (uint64_t)got : 0;
+		len = got > 0 ? len : len / 2;
+	}
+	free(buf);
+}
+
+/* Metadata gets what is kept back from data: names, until there is no more. */
+static void eat_metadata(hf_volume *vol)
+{
+	char name[256];
+	int err = 0;
+
+	for (unsigned i = 0; !err; i++) {
+		snprintf(name, sizeof(name), "/%0200u", i);
+		err = hf_mknod(vol, name, S_IFREG | 0600, 0);
+	}
+	GET(-ENOSPC, err);
+	for (unsigned i = 0; i < 64; i++) {
+		snprintf(name, sizeof(name), "/d%u", i);
+		err = hf_mkdir(vol, name, 0700);
+		CU_ASSERT(!err || err == -ENOSPC);
+	}
+}
+
+static void rule_B5_block_kept_for_a_split(void)
+{
+	const struct hf_pin_options o = {.struct_size = sizeof(o)};
+	hf_volume *vol = vol_memory(16 * MIB);
+	hf_file *f = vol_create(vol, "/f"), *g = vol_create(vol, "/g");
+	char *buf = malloc(FRM);
+	struct hf_extent e;
+	struct hf_statfs s;
+	struct iovec iov;
+	size_t n = 1;
+	hf_pin_id pin;
+
+	memset(buf, 'f', FRM);
+	GET(FRM, hf_pwrite(f, buf, FRM, 0));
+	OK(hf_extents(f, 0, &e, 1, &n));
+	CU_ASSERT(n == 1 && e.huge);
+	n = 1;
+	OK(hf_pin(f, 0, FRM, &o, &iov, &n, &pin));
+	eat_data(g);
+	eat_metadata(vol);
+	OK(hf_fallocate(f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 100 * BLK, BLK));
+	GET(100 * BLK, hf_seek(f, 0, SEEK_HOLE));
+	CU_ASSERT_EQUAL(memcmp(iov.iov_base, buf, FRM), 0);
+	OK(hf_statfs(vol, &s));
+	CU_ASSERT_EQUAL(s.blocks_busy_pinned, 1);
+	OK(hf_unpin(vol, pin));
+	free(buf);
+	OK(hf_close(&f));
+	OK(hf_close(&g));
+	OK(hf_unmount(&vol));
+}
+
 static const struct hf_case cases[] = {
     {"rule_T1_append_against_truncate", rule_T1_append_against_truncate},
     {"rule_T9_punch_is_one_transaction", rule_T9_punch_is_one_transaction},
     {"rule_T9_collapse_is_one_transaction", rule_T9_collapse_is_one_transaction},
     {"rule_T9_insert_is_one_transaction", rule_T9_insert_is_one_transaction},
+    {"rule_B5_block_kept_for_a_split", rule_B5_block_kept_for_a_split},
 };
 
 int main(void)
