@@ -150,6 +150,13 @@ static int build_slot(struct build *b, fblk_t at, uint64_t max, uint64_t *n)
 	if (mblk_is_null(x.blk))
 		return PIN_HOLE;
 	*n = x.n;
+	/* Pins of a frame that was split count blocks. */
+	if (x.huge && space_frame(b->fs->space, mblk_to_frame(x.blk))->word & FRAME_SPLIT)
+		return err_set(-EUCLEAN,
+			       "inode %llu: the 2 MiB at file block %llu are also in another "
+			       "place: run fsck.holdfast",
+			       (unsigned long long)b->req->in->ino.v,
+			       (unsigned long long)(at.v - in_slot));
 	if (x.huge)
 		return build_extent(b, x.blk.v - in_slot, HF_BLOCKS_PER_FRAME, true);
 	return build_extent(b, x.blk.v, x.n, false);

@@ -198,9 +198,12 @@ void busy_frame_idle(struct space *s, uint64_t f)
 	struct frame *fr = &s->frames[f];
 	uint32_t index;
 	unsigned int stay;
+	uint64_t word;
 
 	mtx_lock(&g->lock);
-	HF_ASSERT(fr->held & FRAMES_HELD_REC);
+	word = atomic_load(&fr->word);
+	if (!(word & FRAME_BUSY) || word & FRAME_PINS)
+		goto out; /* a damaged map: it was pinned once more, and is that one's to free */
 	index = fr->held & ~FRAMES_HELD_REC;
 	fr->held = 0;
 	atomic_fetch_and(&fr->word, ~FRAME_BUSY);
@@ -209,18 +212,40 @@ void busy_frame_idle(struct space *s, uint64_t f)
 		frames_release_locked(s, g, f * HF_BLOCKS_PER_FRAME, HF_BLOCKS_PER_FRAME);
 	if (stay < HF_BLOCKS_PER_FRAME)
 		busy_sub(s, g, index, HF_BLOCKS_PER_FRAME - stay);
+out:
 	mtx_unlock(&g->lock);
+}
+
+/* Those of the blocks that have no reference. All of them, but for a damaged map, through which one
+ * was pinned once more meanwhile: that is for that pin to free, or was freed with it. */
+static uint64_t idle_still(struct pins *p, const uint64_t idle[LINE_WORDS], uint64_t go[LINE_WORDS])
+{
+	uint64_t any = 0;
+
+	for (unsigned int i = 0; i < LINE_WORDS; i++) {
+		go[i] = idle[i];
+		for (uint64_t w = idle[i]; w; w &= w - 1) {
+			unsigned int b = i * 64 + (unsigned int)__builtin_ctzll(w);
+
+			if (atomic_load(&p->count[b]) != PINS_BUSY)
+				go[i] &= ~(w & -w);
+		}
+		any |= go[i];
+	}
+	return any;
 }
 
 void busy_blocks_idle(struct space *s, uint64_t f, const uint64_t idle[LINE_WORDS])
 {
 	struct group *g = space_group_of(s, f);
 	struct pins *p = pins_at(s, f);
+	uint64_t go[LINE_WORDS];
 
 	mtx_lock(&g->lock);
-	frames_release_mask_locked(s, g, f, idle);
+	if (idle_still(p, idle, go))
+		frames_release_mask_locked(s, g, f, go);
 	for (unsigned int i = 0; i < LINE_WORDS; i++) {
-		for (uint64_t w = idle[i]; w; w &= w - 1) {
+		for (uint64_t w = go[i]; w; w &= w - 1) {
 			unsigned int b = i * 64 + (unsigned int)__builtin_ctzll(w);
 			uint32_t index = p->rec[b];
 

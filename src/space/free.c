@@ -8,16 +8,24 @@ static uint64_t piece_blocks(const struct group *g, uint64_t first, uint64_t end
 	return min_u64(end, group_end_block(g)) - first;
 }
 
-/* A part of a frame that is pinned as a whole goes with a split, which needs counts. */
-static bool part_counts(const struct space *s, uint64_t first, uint64_t n)
+/* A part of a frame that is pinned as a whole goes after space_split() of it, which has counted those
+ * pins on each block. Else the part is in two maps, or twice in one. */
+static bool part_split(const struct space *s, uint64_t first, uint64_t n)
 {
-	const struct frame *fr = &s->frames[first / HF_BLOCKS_PER_FRAME];
+	uint64_t f = first / HF_BLOCKS_PER_FRAME, b = first % HF_BLOCKS_PER_FRAME;
+	const struct pins *p;
 	uint64_t word;
 
-	if (n == 0 || atomic_load(&fr->blocks))
+	if (n == 0)
 		return true;
-	word = atomic_load(&fr->word);
-	return !(word & FRAME_PINS) || word & FRAME_SPLIT;
+	word = atomic_load(&s->frames[f].word);
+	if (!(word & FRAME_PINS) || word & FRAME_SPLIT)
+		return true;
+	p = pins_at(s, f);
+	for (uint64_t i = b; p && i < b + n; i++)
+		if (!(atomic_load(&p->count[i]) & PINS_COUNT))
+			return false;
+	return p != NULL;
 }
 
 /* Holds one piece and writes its record. */
@@ -27,8 +35,12 @@ static int piece_hold(struct space *s, struct group *g, const struct busy_rec *w
 	struct frames_cut c = frames_cut(what->first, what->n);
 	int err;
 
-	if (!part_counts(s, c.head, c.head_n) || !part_counts(s, c.tail, c.tail_n))
-		return -EAGAIN;
+	if (!part_split(s, c.head, c.head_n) || !part_split(s, c.tail, c.tail_n))
+		return err_set(-EUCLEAN,
+			       "blocks %llu..%llu are to be freed, but belong to a pinned 2 MiB of "
+			       "another place: run fsck.holdfast",
+			       (unsigned long long)what->first,
+			       (unsigned long long)(what->first + what->n - 1));
 	mtx_lock(&g->lock);
 	busy_drain_locked(s, g, 8); /* who only frees must not let the list grow without end */
 	err = slab_reserve(&g->recs, 1);

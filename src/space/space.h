@@ -61,7 +61,8 @@ int space_alloc_frame(struct space *s, struct txn *t, frame_t hint, unsigned fla
 int space_alloc_frames(struct space *s, struct txn *t, uint64_t want, frame_t hint, unsigned flags, mblk_t *first, uint64_t *got);
 /* Frees [first, first+n) (may span frames) with t: held now, bits cleared by t, released when t is applied: data at once
  * (later: or when its pins go), metadata when the checkpoint passed t. owner and fblk are kept for the busy list.
- * -EUCLEAN: a block is out of range or not allocated (damaged map): nothing was added. -ENOMEM. -EAGAIN: as space_split. */
+ * -EUCLEAN: a block is out of range or not allocated, or is a part of a frame that is pinned as a whole and was not split by t
+ * before (damaged map): nothing was added. -ENOMEM. */
 int space_free(struct space *s, struct txn *t, mblk_t first, uint64_t n, enum space_kind kind, inum_t owner, fblk_t fblk);
 /* The counters are read without locks: exact when nobody is at work, else each right for itself. */
 void space_stat(struct space *s, struct space_stat *out);

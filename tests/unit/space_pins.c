@@ -155,8 +155,10 @@ static void split(bool committed, bool late)
 	txn_abort(t);
 	CU_ASSERT_EQUAL(space_pin_counts(v.s, FRAME(5)), 0);
 	t = txn_begin(v.j);
-	CU_ASSERT_EQUAL(space_free(v.s, t, MBLK(512 * 5), 100, SPACE_DATA, INUM(16), FBLK(0)), 0);
+	CU_ASSERT_EQUAL(space_free(v.s, t, MBLK(512 * 5), 100, SPACE_DATA, INUM(16), FBLK(0)),
+			-EUCLEAN);
 	CU_ASSERT_EQUAL(space_split(v.s, t, FRAME(5)), 0);
+	CU_ASSERT_EQUAL(space_free(v.s, t, MBLK(512 * 5), 100, SPACE_DATA, INUM(16), FBLK(0)), 0);
 	CU_ASSERT_EQUAL(space_free(v.s, t, MBLK(512 * 5 + 300), 100, SPACE_DATA, INUM(16), FBLK(0)),
 			0);
 	if (late)

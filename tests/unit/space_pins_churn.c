@@ -124,21 +124,18 @@ static int cut_add(struct txn *t, const struct object *o, const uint64_t cut[8])
 	return err;
 }
 
-/* One try. The split goes before, between or after what it is for: that must not matter. */
+/* One try. The split goes before what it is for, as space_free() wants it. */
 static int cut_try(struct churn *c, struct object *o, const uint64_t cut[8], bool splits_it,
 		   uint32_t ticket)
 {
 	struct txn *t = txn_begin(v.j);
-	bool before = roll(c, 2);
 	int err = 0;
 
 	txn_set_ticket(t, ticket);
-	if (splits_it && before)
+	if (splits_it)
 		err = space_split(v.s, t, FRAME(o->frame));
 	if (!err)
 		err = cut_add(t, o, cut);
-	if (!err && splits_it && !before)
-		err = space_split(v.s, t, FRAME(o->frame));
 	if (err || roll(c, 8) == 0) {
 		txn_abort(t);
 		return err ? err : 1;
