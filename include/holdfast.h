@@ -333,8 +333,8 @@ HF_API int hf_wait_idle_volume(hf_volume *vol, uint64_t timeout_ns);
  * every later call fails with -ESHUTDOWN, but for hf_unpin, hf_view_unmap, hf_close and hf_closedir. The map of the media and the
  * volume's lock stay until the last of those is done, so that nobody gets a block that a device may still write to. Returns how
  * many are left: 0: it is gone, as after hf_unmount. The pointer stays usable for hf_unpin until the last one. -EIO: not everything could
- * be made durable; it is unmounted by force all the same. Calls that wait in other threads (hf_wait_idle_volume, HF_PINNED_WAIT) go on
- * waiting. */
+ * be made durable; it is unmounted by force all the same. Calls that are under way in other threads may end as they would have or fail
+ * with -ESHUTDOWN; those that wait (hf_wait_idle_volume, HF_PINNED_WAIT) go on waiting. The volume is there until they are out. */
 HF_API int hf_unmount_force(hf_volume *vol);
 
 /* A process that dies may leave devices or children at work on what it had pinned. Its pins are published in a file below

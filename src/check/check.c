@@ -161,6 +161,7 @@ HF_API int hf_check(const char *path, const struct hf_check_options *opts, struc
 
 HF_API int hf_check_mounted(hf_volume *vol, const struct hf_check_options *opts, struct hf_check_result *out)
 {
+	VOLUME_CALL(vol);
 	struct hf_check_result res = {0};
 	struct hf_check_options o;
 	struct check c = {.opts = &o, .res = &res};

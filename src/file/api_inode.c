@@ -49,6 +49,7 @@ static void inode_clear(struct hf_stat *st)
 
 HF_API int hf_inode_stat(hf_volume *vol, struct hf_id id, struct hf_stat *st)
 {
+	VOLUME_CALL(vol);
 	struct inode *in;
 	int err = enter_volume(vol);
 
@@ -65,6 +66,7 @@ HF_API int hf_inode_stat(hf_volume *vol, struct hf_id id, struct hf_stat *st)
 
 HF_API int hf_inode_lookup(hf_volume *vol, struct hf_id dir, const char *name, struct hf_stat *st)
 {
+	VOLUME_CALL(vol);
 	struct inode *d, *in;
 	char s[256];
 	int err = enter_volume(vol);
@@ -89,6 +91,7 @@ HF_API int hf_inode_lookup(hf_volume *vol, struct hf_id dir, const char *name, s
 HF_API int hf_inode_setattr(hf_volume *vol, struct hf_id id, const struct hf_setattr *attr,
 			    struct hf_stat *st)
 {
+	VOLUME_CALL(vol);
 	struct inode *in;
 	int err = enter_volume_change(vol);
 
@@ -129,6 +132,7 @@ static int create_check(const struct hf_create *how)
 HF_API int hf_inode_create(hf_volume *vol, struct hf_id dir, const char *name,
 			   const struct hf_create *how, struct hf_stat *st)
 {
+	VOLUME_CALL(vol);
 	struct inode *d, *in = NULL;
 	struct name_new n = {.setgid_inherit = true};
 	struct path target;
@@ -166,6 +170,7 @@ HF_API int hf_inode_create(hf_volume *vol, struct hf_id dir, const char *name,
 HF_API int hf_inode_link(hf_volume *vol, struct hf_id id, struct hf_id dir, const char *name,
 			 struct hf_stat *st)
 {
+	VOLUME_CALL(vol);
 	struct inode *in, *d;
 	char s[256];
 	uint32_t ticket;
@@ -212,18 +217,15 @@ static int inode_unlink(hf_volume *vol, struct hf_id dir, const char *name,
 HF_API int hf_inode_unlink_how(hf_volume *vol, struct hf_id dir, const char *name,
 			       const struct hf_how *how)
 {
+	VOLUME_CALL(vol);
 	int err = enter_volume_change(vol);
 
-	if (err)
-		return err;
-	volume_hold(vol);
-	err = inode_unlink(vol, dir, name, how);
-	volume_unhold(vol);
-	return err;
+	return err ? err : inode_unlink(vol, dir, name, how);
 }
 
 HF_API int hf_inode_unlink(hf_volume *vol, struct hf_id dir, const char *name)
 {
+	VOLUME_CALL(vol);
 	int err = enter_volume_change(vol);
 
 	return err ? err : inode_unlink(vol, dir, name, NULL);
@@ -231,6 +233,7 @@ HF_API int hf_inode_unlink(hf_volume *vol, struct hf_id dir, const char *name)
 
 HF_API int hf_inode_rmdir(hf_volume *vol, struct hf_id dir, const char *name)
 {
+	VOLUME_CALL(vol);
 	struct inode *d;
 	char s[256];
 	uint32_t ticket;
@@ -277,6 +280,7 @@ static int inode_rename(hf_volume *vol, struct hf_id olddir, const char *oldname
 HF_API int hf_inode_rename(hf_volume *vol, struct hf_id olddir, const char *oldname,
 			   struct hf_id newdir, const char *newname, unsigned flags)
 {
+	VOLUME_CALL(vol);
 	int err = enter_volume_change(vol);
 
 	return err ? err : inode_rename(vol, olddir, oldname, newdir, newname, flags, NULL);
@@ -286,18 +290,15 @@ HF_API int hf_inode_rename_how(hf_volume *vol, struct hf_id olddir, const char *
 			       struct hf_id newdir, const char *newname, unsigned flags,
 			       const struct hf_how *how)
 {
+	VOLUME_CALL(vol);
 	int err = enter_volume_change(vol);
 
-	if (err)
-		return err;
-	volume_hold(vol);
-	err = inode_rename(vol, olddir, oldname, newdir, newname, flags, how);
-	volume_unhold(vol);
-	return err;
+	return err ? err : inode_rename(vol, olddir, oldname, newdir, newname, flags, how);
 }
 
 HF_API ssize_t hf_inode_readlink(hf_volume *vol, struct hf_id id, char *buf, size_t size)
 {
+	VOLUME_CALL(vol);
 	struct inode *in;
 	struct path target;
 	size_t len = 0;

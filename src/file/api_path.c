@@ -38,6 +38,7 @@ static int path_create(struct hf_volume *vol, const char *path, const struct nam
 
 HF_API int hf_mkdir(hf_volume *vol, const char *path, uint32_t mode)
 {
+	VOLUME_CALL(vol);
 	struct name_new n;
 	int err = enter_volume_change(vol);
 
@@ -49,6 +50,7 @@ HF_API int hf_mkdir(hf_volume *vol, const char *path, uint32_t mode)
 
 HF_API int hf_mknod(hf_volume *vol, const char *path, uint32_t mode, uint64_t rdev)
 {
+	VOLUME_CALL(vol);
 	struct name_new n;
 	int err = enter_volume_change(vol);
 
@@ -77,6 +79,7 @@ HF_API int hf_mknod(hf_volume *vol, const char *path, uint32_t mode, uint64_t rd
 
 HF_API int hf_symlink(hf_volume *vol, const char *target, const char *path)
 {
+	VOLUME_CALL(vol);
 	struct name_new n;
 	struct path to;
 	int err = enter_volume_change(vol);
@@ -92,6 +95,7 @@ HF_API int hf_symlink(hf_volume *vol, const char *target, const char *path)
 
 HF_API ssize_t hf_readlink(hf_volume *vol, const char *path, char *buf, size_t size)
 {
+	VOLUME_CALL(vol);
 	struct inode *in;
 	struct path target;
 	size_t len = 0;
@@ -114,6 +118,7 @@ HF_API ssize_t hf_readlink(hf_volume *vol, const char *path, char *buf, size_t s
 
 HF_API int hf_link(hf_volume *vol, const char *oldpath, const char *newpath)
 {
+	VOLUME_CALL(vol);
 	struct inode *in, *dir;
 	char last[256];
 	bool is_dir;
@@ -157,18 +162,15 @@ static int path_unlink(hf_volume *vol, const char *path, const struct hf_how *ho
 
 HF_API int hf_unlink_how(hf_volume *vol, const char *path, const struct hf_how *how)
 {
+	VOLUME_CALL(vol);
 	int err = enter_volume_change(vol);
 
-	if (err)
-		return err;
-	volume_hold(vol);
-	err = path_unlink(vol, path, how);
-	volume_unhold(vol);
-	return err;
+	return err ? err : path_unlink(vol, path, how);
 }
 
 HF_API int hf_unlink(hf_volume *vol, const char *path)
 {
+	VOLUME_CALL(vol);
 	int err = enter_volume_change(vol);
 
 	return err ? err : path_unlink(vol, path, NULL);
@@ -176,6 +178,7 @@ HF_API int hf_unlink(hf_volume *vol, const char *path)
 
 HF_API int hf_rmdir(hf_volume *vol, const char *path)
 {
+	VOLUME_CALL(vol);
 	struct inode *dir;
 	char last[256];
 	bool is_dir;
@@ -233,18 +236,15 @@ out_old:
 HF_API int hf_rename_how(hf_volume *vol, const char *oldpath, const char *newpath, unsigned flags,
 			 const struct hf_how *how)
 {
+	VOLUME_CALL(vol);
 	int err = enter_volume_change(vol);
 
-	if (err)
-		return err;
-	volume_hold(vol);
-	err = path_rename(vol, oldpath, newpath, flags, how);
-	volume_unhold(vol);
-	return err;
+	return err ? err : path_rename(vol, oldpath, newpath, flags, how);
 }
 
 HF_API int hf_rename(hf_volume *vol, const char *oldpath, const char *newpath, unsigned flags)
 {
+	VOLUME_CALL(vol);
 	int err = enter_volume_change(vol);
 
 	return err ? err : path_rename(vol, oldpath, newpath, flags, NULL);
@@ -268,6 +268,7 @@ static int path_setattr(hf_volume *vol, const char *path, const struct hf_setatt
 
 HF_API int hf_setattr(hf_volume *vol, const char *path, const struct hf_setattr *attr, bool follow)
 {
+	VOLUME_CALL(vol);
 	int err = enter_volume_change(vol);
 
 	return err ? err : path_setattr(vol, path, attr, follow, NULL);
@@ -283,15 +284,11 @@ HF_API int hf_chmod(hf_volume *vol, const char *path, uint32_t mode)
 HF_API int hf_truncate_how(hf_volume *vol, const char *path, uint64_t size,
 			   const struct hf_how *how)
 {
+	VOLUME_CALL(vol);
 	const struct hf_setattr attr = {.set = HF_SET_SIZE, .size = size};
 	int err = enter_volume_change(vol);
 
-	if (err)
-		return err;
-	volume_hold(vol);
-	err = path_setattr(vol, path, &attr, true, how);
-	volume_unhold(vol);
-	return err;
+	return err ? err : path_setattr(vol, path, &attr, true, how);
 }
 
 HF_API int hf_truncate(hf_volume *vol, const char *path, uint64_t size)

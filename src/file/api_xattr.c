@@ -163,6 +163,7 @@ HF_API int hf_fremovexattr(hf_file *file, const char *name)
 static int64_t path_read(hf_volume *vol, const char *path, bool follow, const char *name,
 			 void *value, size_t size, const char *what)
 {
+	VOLUME_CALL(vol);
 	struct inode *in;
 	int64_t ret = enter_volume(vol);
 
@@ -187,6 +188,7 @@ static int64_t path_get(hf_volume *vol, const char *path, bool follow, const cha
 static int path_set(hf_volume *vol, const char *path, bool follow, const char *name,
 		    const void *value, size_t size, int flags)
 {
+	VOLUME_CALL(vol);
 	struct inode *in;
 	int err = enter_volume_change(vol);
 
@@ -205,6 +207,7 @@ static int path_set(hf_volume *vol, const char *path, bool follow, const char *n
 
 static int path_remove(hf_volume *vol, const char *path, bool follow, const char *name)
 {
+	VOLUME_CALL(vol);
 	struct inode *in;
 	int err = enter_volume_change(vol);
 
@@ -267,6 +270,7 @@ HF_API int hf_lremovexattr(hf_volume *vol, const char *path, const char *name)
 static int64_t number_read(hf_volume *vol, struct hf_id id, const char *name, void *value,
 			   size_t size, const char *what)
 {
+	VOLUME_CALL(vol);
 	struct inode *in;
 	int64_t ret = enter_volume(vol);
 
@@ -283,6 +287,7 @@ static int64_t number_read(hf_volume *vol, struct hf_id id, const char *name, vo
 static int number_write(hf_volume *vol, struct hf_id id, const char *name, const void *value,
 			size_t size, int flags, const char *what)
 {
+	VOLUME_CALL(vol);
 	struct inode *in;
 	int err = enter_volume_change(vol);
 
@@ -312,6 +317,7 @@ HF_API ssize_t hf_inode_listxattr(hf_volume *vol, struct hf_id id, char *list, s
 HF_API int hf_inode_setxattr(hf_volume *vol, struct hf_id id, const char *name, const void *value,
 			     size_t size, int flags)
 {
+	VOLUME_CALL(vol);
 	int err = enter_volume_change(vol);
 
 	if (!err)

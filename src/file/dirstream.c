@@ -72,6 +72,7 @@ static int stream_open(struct hf_volume *vol, struct inode *in, struct hf_dir **
 
 HF_API int hf_opendir(hf_volume *vol, const char *path, hf_dir **out)
 {
+	VOLUME_CALL(vol);
 	struct inode *in;
 	int err;
 
@@ -90,6 +91,7 @@ HF_API int hf_opendir(hf_volume *vol, const char *path, hf_dir **out)
 
 HF_API int hf_inode_opendir(hf_volume *vol, struct hf_id id, hf_dir **out)
 {
+	VOLUME_CALL(vol);
 	struct inode *in;
 	int err;
 

@@ -4,7 +4,7 @@
 static _Atomic uint32_t gate_threads;
 static HF_TLS uint32_t gate_slot_tls; /* 1 + this thread's slot; 0: none yet */
 
-static uint32_t gate_my_slot(void)
+uint32_t gate_my_slot(void)
 {
 	if (gate_slot_tls == 0)
 		gate_slot_tls = 1 + atomic_fetch_add(&gate_threads, 1) % GATE_SLOTS;

@@ -22,6 +22,8 @@ struct gate {
 	struct waitq left;
 };
 
+/* The calling thread's slot, always the same. */
+uint32_t gate_my_slot(void);
 /* Waits while the gate is shut. The ticket goes to gate_leave. */
 uint32_t gate_enter(struct gate *g);
 /* False: it is shut. Who wants to sleep reads the key of g->opened first. */

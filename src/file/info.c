@@ -6,6 +6,7 @@
 
 HF_API int hf_statfs(hf_volume *vol, struct hf_statfs *out)
 {
+	VOLUME_CALL(vol);
 	struct hf_statfs st = {0};
 	struct space_stat s;
 	int err = enter_volume(vol);
@@ -40,6 +41,7 @@ static void info_text(char *to, size_t size, const char *from)
 
 HF_API int hf_info(hf_volume *vol, struct hf_info *out)
 {
+	VOLUME_CALL(vol);
 	const struct pm *pm;
 	struct journal_stat js;
 	struct hf_info i;

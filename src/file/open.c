@@ -330,6 +330,7 @@ static int open_any(struct open_walk *w, const char *path, struct hf_file **out)
 
 HF_API int hf_open(hf_volume *vol, const char *path, unsigned flags, uint32_t mode, hf_file **out)
 {
+	VOLUME_CALL(vol);
 	struct open_walk w = {.vol = vol, .flags = flags, .mode = mode};
 	int err;
 
@@ -400,6 +401,7 @@ HF_API int hf_flink(hf_file *file, const char *path)
 
 HF_API int hf_inode_open(hf_volume *vol, struct hf_id id, unsigned flags, hf_file **out)
 {
+	VOLUME_CALL(vol);
 	struct inode *in;
 	int err;
 
@@ -423,6 +425,7 @@ HF_API int hf_inode_open(hf_volume *vol, struct hf_id id, unsigned flags, hf_fil
 HF_API int hf_inode_tmpfile(hf_volume *vol, const struct hf_create *how, unsigned open_flags,
 			    hf_file **out)
 {
+	VOLUME_CALL(vol);
 	struct name_new n;
 	int err;
 

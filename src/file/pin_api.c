@@ -213,6 +213,7 @@ HF_API int hf_unpin(hf_volume *vol, hf_pin_id pin)
 
 HF_API int hf_pin_persist(hf_volume *vol, hf_pin_id pin, uint64_t off, uint64_t len)
 {
+	VOLUME_CALL(vol);
 	int err = enter_volume(vol);
 
 	return err ? err : (int)enter_leave(pin_persist(&vol->fs, pin, off, len), "pin_persist");
@@ -220,6 +221,7 @@ HF_API int hf_pin_persist(hf_volume *vol, hf_pin_id pin, uint64_t off, uint64_t 
 
 HF_API int hf_pin_take(hf_volume *vol, hf_pin_id pin)
 {
+	VOLUME_CALL(vol);
 	int err = enter_volume(vol);
 
 	return err ? err : (int)enter_leave(pin_take(&vol->fs, pin), "pin_take");
@@ -227,6 +229,7 @@ HF_API int hf_pin_take(hf_volume *vol, hf_pin_id pin)
 
 HF_API int hf_pin_iov(hf_volume *vol, hf_pin_id pin, struct iovec *iov, size_t *iovcnt)
 {
+	VOLUME_CALL(vol);
 	int err = enter_volume(vol);
 
 	if (err)
@@ -241,6 +244,7 @@ HF_API int hf_pin_iov(hf_volume *vol, hf_pin_id pin, struct iovec *iov, size_t *
 
 HF_API int hf_lease(hf_volume *vol, hf_pin_id pin, const struct hf_lease_options *opts)
 {
+	VOLUME_CALL(vol);
 	struct hf_lease_options o;
 	struct pin_lease how;
 	int err = enter_volume(vol);
@@ -270,18 +274,15 @@ HF_API int hf_wait_idle(hf_file *file, uint64_t timeout_ns)
 
 HF_API int hf_wait_idle_volume(hf_volume *vol, uint64_t timeout_ns)
 {
+	VOLUME_CALL(vol);
 	int err = enter_volume(vol);
 
-	if (err)
-		return err;
-	volume_hold(vol);
-	err = (int)enter_leave(pin_wait_idle(&vol->fs, NULL, timeout_ns), "wait_idle_volume");
-	volume_unhold(vol);
-	return err;
+	return err ? err : (int)enter_leave(pin_wait_idle(&vol->fs, NULL, timeout_ns), "wait_idle_volume");
 }
 
 HF_API int hf_release_orphaned(hf_volume *vol, uint64_t *n)
 {
+	VOLUME_CALL(vol);
 	uint64_t released;
 	int err = enter_volume(vol);
 

@@ -179,6 +179,7 @@ static int list_pins(struct fs *fs, uint64_t *cursor, struct hf_pin_info *out, s
 HF_API int hf_pin_list(hf_volume *vol, uint64_t *cursor, struct hf_pin_info *out, size_t max,
 		       size_t *n)
 {
+	VOLUME_CALL(vol);
 	struct hf_pin_info *list;
 	uint64_t at;
 	size_t got = 0;
@@ -257,6 +258,7 @@ static int list_busy(struct fs *fs, uint64_t *cursor, struct busy_runs *b)
 HF_API int hf_busy_list(hf_volume *vol, uint64_t *cursor, struct hf_busy *out, size_t max,
 			size_t *n)
 {
+	VOLUME_CALL(vol);
 	struct busy_runs b = {0};
 	uint64_t at;
 	int err = enter_volume(vol);

@@ -63,6 +63,7 @@ HF_API int hf_fstat(hf_file *file, struct hf_stat *out)
 static int stat_path(hf_volume *vol, const char *path, bool follow, struct hf_stat *out,
 		     const char *what)
 {
+	VOLUME_CALL(vol);
 	struct inode *in;
 	int err = enter_volume(vol);
 
@@ -90,6 +91,7 @@ HF_API int hf_lstat(hf_volume *vol, const char *path, struct hf_stat *out)
 
 HF_API int hf_inode_root(hf_volume *vol, struct hf_id *out)
 {
+	VOLUME_CALL(vol);
 	struct inode *in;
 	int err = enter_volume(vol);
 

@@ -279,12 +279,30 @@ static uint64_t volume_users(struct hf_volume *vol)
 	       view_count(&vol->fs);
 }
 
+static bool volume_held(struct hf_volume *vol)
+{
+	for (uint32_t i = 0; i < GATE_SLOTS; i++)
+		if (atomic_load(&vol->holds[i].inside))
+			return true;
+	return false;
+}
+
+struct hf_volume *volume_call_begin(struct hf_volume *vol)
+{
+	bool ours = vol && __atomic_load_n(&vol->item.magic, __ATOMIC_RELAXED) == VOLUME_MAGIC &&
+		    vol->fork_token == fork_token();
+
+	if (!ours)
+		return NULL;
+	volume_hold(vol);
+	return vol;
+}
+
 void volume_let_go(struct hf_volume *vol)
 {
 	uint32_t forced = VOLUME_FORCED;
 
-	if (atomic_load(&vol->forced) != VOLUME_FORCED || volume_users(vol) ||
-	    atomic_load(&vol->holds))
+	if (atomic_load(&vol->forced) != VOLUME_FORCED || volume_users(vol) || volume_held(vol))
 		return;
 	if (atomic_compare_exchange_strong(&vol->forced, &forced, VOLUME_GONE))
 		volume_take_apart(vol);
@@ -322,9 +340,10 @@ HF_API int hf_unmount_force(hf_volume *vol)
 	if (!atomic_compare_exchange_strong(&vol->forced, &normal, VOLUME_FORCING))
 		return err_set(-ESHUTDOWN, "the volume was unmounted by force");
 	err = volume_settle(vol);
+	volume_hold(vol);
 	atomic_store(&vol->forced, VOLUME_FORCED);
 	left = volume_users(vol);
-	volume_let_go(vol);
+	volume_unhold(vol);
 	if (err)
 		return (int)enter_leave(err, "unmount_force");
 	return left > INT_MAX ? INT_MAX : (int)left;
@@ -348,6 +367,7 @@ HF_API int hf_unmount(hf_volume **vol)
 
 HF_API int hf_syncfs(hf_volume *vol)
 {
+	VOLUME_CALL(vol);
 	int err = enter_volume(vol);
 
 	return err ? err : (int)enter_leave(volume_sync(vol), "syncfs");

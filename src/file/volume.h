@@ -34,7 +34,7 @@ struct hf_volume {
 	uint32_t uid, gid; /* owner of what the path functions create */
 	uint64_t replayed, orphans_finished;
 	_Atomic uint32_t files, dirs; /* open handles */
-	_Atomic uint32_t holds;	      /* calls under way that a forced unmount has to leave the volume to */
+	struct gate_slot holds[GATE_SLOTS]; /* calls under way that a forced unmount has to leave the volume to */
 	struct gate gate;
 };
 
@@ -102,16 +102,27 @@ int volume_close(struct hf_volume *vol);
 /* Every call that ends a use (file, directory, pin, view, hold) calls this as its last step: the last one of a volume that was
  * unmounted by force takes it apart. */
 void volume_let_go(struct hf_volume *vol);
-/* A call that has no handle of its own and waits for pins, or that still works on the volume after its handle is gone. */
+/* A call that has no handle of its own, or that still works on the volume after its handle is gone: a forced unmount leaves the volume
+ * to it. Counted before it looks at 'forced'. On lines that threads on other CPUs do not use. The thread that holds lets go. */
 static inline void volume_hold(struct hf_volume *vol)
 {
-	atomic_fetch_add(&vol->holds, 1);
+	atomic_fetch_add(&vol->holds[gate_my_slot()].inside, 1);
 }
 static inline void volume_unhold(struct hf_volume *vol)
 {
-	atomic_fetch_sub(&vol->holds, 1);
+	atomic_fetch_sub(&vol->holds[gate_my_slot()].inside, 1);
 	volume_let_go(vol);
 }
+/* Begins each public function that has no more than a volume, which need not be one. */
+struct hf_volume *volume_call_begin(struct hf_volume *vol);
+static inline void volume_call_end(struct hf_volume **vol)
+{
+	if (*vol)
+		volume_unhold(*vol);
+}
+#define VOLUME_CALL(vol)                                                                           \
+	struct hf_volume *volume_call __attribute__((cleanup(volume_call_end), unused)) =          \
+	    volume_call_begin(vol)
 
 /* ---- stat.c */
 /* Takes the layout lock, shared. -ESTALE: freed meanwhile. */

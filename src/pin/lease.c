@@ -244,13 +244,14 @@ int pin_lease(struct fs *fs, uint64_t id, const struct pin_lease *how)
 void pins_lease_end(struct pins *p, uint32_t index)
 {
 	struct pins_priv *v = &p->priv[index];
-	struct notifier *n = atomic_load(&p->notifier);
 	struct lease *l = atomic_load(&v->lease);
+	struct notifier *n;
 	uint64_t run;
 	bool runs;
 
 	if (!l)
 		return;
+	n = atomic_load(&p->notifier); /* after the lease: it is older */
 	mtx_lock(&n->lock);
 	l = atomic_exchange(&v->lease, NULL);
 	if (!l) {

@@ -678,17 +678,32 @@ int pin_persist(struct fs *fs, uint64_t id, uint64_t off, uint64_t len)
 
 /* ---- fsync */
 
+/* A record that may cover what has to be flushed: one that is being dropped is there until its
+ * dropper has flushed it. False: it is free, or only read. */
+static bool flush_read(struct pins *p, uint32_t index, union pins_any *rec)
+{
+	uint64_t state;
+
+	do {
+		state = pins_state(p, index);
+		if (pins_state_of(state) != PINS_LIVE && pins_state_of(state) != PINS_DROPPING)
+			return false;
+	} while (!pins_read(p, index, state, rec));
+	return (rec->rec.flags & PINS_WRITE) != 0;
+}
+
 static int flush_one(struct fs *fs, uint32_t index, bool *any)
 {
-	uint64_t state = pins_state(fs->pins, index);
 	struct pins_extent few[PIN_FEW], *x;
 	union pins_any rec;
 	int err;
 
-	if (pins_state_of(state) != PINS_LIVE || !pins_read(fs->pins, index, state, &rec) ||
-	    !(rec.rec.flags & PINS_WRITE))
-		return 0;
-	err = pins_extents(fs->pins, index, &rec, few, PIN_FEW, &x);
+	do {
+		if (!flush_read(fs->pins, index, &rec))
+			return 0;
+		err = pins_extents(fs->pins, index, &rec, few, PIN_FEW, &x);
+		/* -EAGAIN: it is going. When its chunks are, it is flushed. */
+	} while (err == -EAGAIN && pins_state(fs->pins, index) != rec.rec.state);
 	if (err)
 		return err == -EAGAIN ? 0 : err;
 	for (size_t i = 0; i < rec.rec.nextents && !err; i++)

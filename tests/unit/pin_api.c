@@ -2,6 +2,7 @@
 #include "file_vol.h"
 
 #include "file/volume.h"
+#include "pin/pins.h"
 
 #include <pthread.h>
 #include <sys/uio.h>
@@ -687,7 +688,42 @@ static void test_force_race(void)
 	}
 }
 
+/* Who stored, and then calls fsync, is not told 'durable' while another thread is on its way to flush it in an unpin. */
+static void test_fsync_while_dropped(void)
+{
+	hf_volume *vol = vol_memory(16 * MIB);
+	hf_file *f = vol_create(vol, "/f");
+	struct held w, r;
+	struct pins *p;
+	uint64_t live;
+	uint32_t index;
+	bool any = false;
+
+	write_at(f, 0, 4 * BLK, 1);
+	w = pin(f, 0, 4 * BLK, HF_PIN_WRITE);
+	r = pin(f, 0, 4 * BLK, 0);
+	p = f->in->fs->pins;
+	index = pins_index(w.id);
+	live = pins_state(p, index);
+	/* As hf_unpin does first. */
+	pins_publish(p, index, pins_state_for(w.id, PINS_DROPPING));
+	OK(pin_flush(f->in->fs, f->in, &any));
+	CU_ASSERT_TRUE(any);
+	any = false;
+	OK(pin_flush(f->in->fs, NULL, &any));
+	CU_ASSERT_TRUE(any);
+	pins_publish(p, index, live);
+	OK(hf_unpin(vol, w.id));
+	any = false;
+	OK(pin_flush(f->in->fs, f->in, &any));
+	CU_ASSERT_FALSE(any);
+	OK(hf_unpin(vol, r.id));
+	OK(hf_close(&f));
+	OK(hf_unmount(&vol));
+}
+
 static const struct hf_case cases[] = {
+    {"fsync while a pin is dropped", test_fsync_while_dropped},
     {"addresses", test_addresses},
     {"arguments", test_arguments},
     {"more pieces than room", test_too_many_pieces},

@@ -1,5 +1,6 @@
-/* A damaged map in which two places name the same blocks, and pins on them: calls may fail and blocks may be
- * lost, but nothing asserts, nothing goes on for ever, and what is counted is dropped again. */
+/* A damaged map in which two places name the same blocks, and pins on them: calls may fail and
+ * blocks may be lost, but nothing asserts, nothing goes on for ever, and what is counted is dropped
+ * again. */
 #include "hold.h"
 #include "inode/map_tree.h"
 #include "pin/pin.h"

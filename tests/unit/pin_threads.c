@@ -6,6 +6,7 @@
 #include "pin/pin.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/uio.h>
 
@@ -388,11 +389,94 @@ static void test_woken(void)
 	OK(hf_unmount(&vol));
 }
 
+/* ---- a forced unmount while others are in calls that have no handle (rule B3) */
+
+static int call_any(hf_volume *vol, unsigned what, unsigned round)
+{
+	struct hf_how wait = {.struct_size = sizeof(wait), .pinned = HF_PINNED_WAIT};
+	struct hf_pin_info pin;
+	struct hf_busy busy;
+	struct hf_statfs sf;
+	struct hf_stat st;
+	uint64_t cursor = 0;
+	hf_file *f = NULL;
+	char path[32];
+	size_t n;
+	int err;
+
+	snprintf(path, sizeof(path), "/%u-%u", what, round);
+	switch (what) {
+	case 0:
+		return hf_mkdir(vol, path, 0755);
+	case 1:
+		return hf_stat(vol, "/d", &st);
+	case 2:
+		return hf_statfs(vol, &sf);
+	case 3:
+		err = hf_open(vol, path, HF_O_RDWR | HF_O_CREAT, 0644, &f);
+		return err ? err : hf_close(&f);
+	case 4:
+		return hf_pin_list(vol, &cursor, &pin, 1, &n);
+	case 5:
+		return hf_busy_list(vol, &cursor, &busy, 1, &n);
+	case 6:
+		return hf_wait_idle_volume(vol, 0);
+	default:
+		err = hf_unlink_how(vol, path, &wait);
+		return err == -ENOENT ? 0 : err;
+	}
+}
+
+#define CALLS 8u
+
+struct caller {
+	hf_volume *vol;
+	unsigned what;
+	_Atomic unsigned round;
+	int err;
+	pthread_t thread;
+};
+
+static void *calling(void *arg)
+{
+	struct caller *c = arg;
+
+	while (c->err == 0)
+		c->err = call_any(c->vol, c->what, atomic_fetch_add(&c->round, 1));
+	return NULL;
+}
+
+static void test_force_under_calls(void)
+{
+	for (int round = 0; round < (getenv("HF_TEST_SHORT") ? 3 : 30); round++) {
+		hf_volume *vol = vol_memory(16 * MIB);
+		struct caller c[CALLS] = {0};
+
+		OK(hf_mkdir(vol, "/d", 0755));
+		for (unsigned i = 0; i < CALLS; i++) {
+			c[i].vol = vol;
+			c[i].what = i;
+			CU_ASSERT_EQUAL_FATAL(pthread_create(&c[i].thread, NULL, calling, &c[i]), 0);
+		}
+		for (unsigned i = 0; i < CALLS; i++)
+			while (atomic_load(&c[i].round) < 3)
+				sched_yield();
+		OK(hf_unmount_force(vol));
+		for (unsigned i = 0; i < CALLS; i++) {
+			pthread_join(c[i].thread, NULL);
+			/* It was told, or came when it was gone. */
+			CU_ASSERT(c[i].err == -ESHUTDOWN || c[i].err == -EBADF ||
+				  c[i].err == -ENOSPC);
+		}
+	}
+}
+
 static const struct hf_case cases[] = {
     {"everybody at once", test_mix},
     {"a pin is dropped once", test_dropped_once},
     {"a pin is listed whole", test_listed_whole},
     {"the last pin wakes who waits", test_woken},
+    {"a forced unmount under calls", test_force_under_calls},
 };
 
 int main(void)
