@@ -24,7 +24,8 @@
  *   4. A non-temporal store is durable after a fence of the storing thread. No flush reaches it. Until then it may reach the media
  *      before or after any other store, its aligned 8 bytes one by one.
  *   5. HF_CRASH_BYTE (eADR): an executed cached store is durable; a flush does nothing; 4 holds.
- *   6. HF_CRASH_PAGE (msync): a flush covers whole pages of 4096 bytes, all stores to them of all threads and kinds.
+ *   6. HF_CRASH_PAGE (msync): a flush covers whole pages of 4096 bytes, all stores to them of all threads; a non-temporal store
+ *      is a cached one, flushed.
  *   7. kill -9: the next process sees every store that was executed; what was not durable still is not, and nobody's fence will
  *      make it so; only a new flush does.
  *   8. A poisoned line cannot be read: the access gives SIGBUS (the simulation: the page that has the line).

@@ -49,7 +49,7 @@ int fs_setup(hf_volume *vol, unsigned which);
 struct snap;
 int snap_take(hf_volume *vol, struct snap **out);
 void snap_free(struct snap *s);
-bool snap_same(const struct snap *a, const struct snap *b);
+bool snap_same(const struct snap *a, const struct snap *b, bool blocks);
 /* As before or as after, but that the content of the file 'path' may be in part the one, in part the other: aligned 8 bytes
  * wholly in [off, off+len) are of one of them, other bytes each. Only where the size did not change. */
 bool snap_mixed(const struct snap *s, const struct snap *before, const struct snap *after,

@@ -146,7 +146,7 @@ static bool tree_ok(hf_crash_run *run, struct fs_runner *r, const struct snap *h
 	const struct fs_op *op = begun ? fs_op_at(r->seq.op[begun - 1]) : NULL;
 	char text[512];
 
-	if (snap_same(have, after) || snap_same(have, before))
+	if (snap_same(have, after, !flying) || snap_same(have, before, !flying))
 		return true;
 	if (flying && fs_op_is_plain_data(op)) {
 		uint64_t off = op->off;

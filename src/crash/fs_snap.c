@@ -173,12 +173,14 @@ int snap_take(hf_volume *vol, struct snap **out)
 
 /* ---- comparing */
 
-static bool same_meta(const struct node *a, const struct node *b)
+/* blocks: how much is allocated, too. Not of an operation in flight, which may have allocated ahead, in a transaction of its
+ * own. */
+static bool same_meta(const struct node *a, const struct node *b, bool blocks)
 {
 	return strcmp(a->path, b->path) == 0 && a->st.id.ino == b->st.id.ino &&
 	       a->st.id.gen == b->st.id.gen && a->st.mode == b->st.mode &&
 	       a->st.nlink == b->st.nlink && a->st.uid == b->st.uid && a->st.gid == b->st.gid &&
-	       a->st.size == b->st.size && a->st.blocks_512 == b->st.blocks_512 &&
+	       a->st.size == b->st.size && (!blocks || a->st.blocks_512 == b->st.blocks_512) &&
 	       a->st.rdev == b->st.rdev && a->st.btime_ns == b->st.btime_ns &&
 	       a->xattrs_len == b->xattrs_len &&
 	       (a->xattrs_len == 0 || memcmp(a->xattrs, b->xattrs, a->xattrs_len) == 0);
@@ -189,12 +191,12 @@ static bool same_content(const struct node *a, const struct node *b)
 	return a->len == b->len && (a->len == 0 || memcmp(a->content, b->content, a->len) == 0);
 }
 
-bool snap_same(const struct snap *a, const struct snap *b)
+bool snap_same(const struct snap *a, const struct snap *b, bool blocks)
 {
 	if (a->n != b->n)
 		return false;
 	for (size_t i = 0; i < a->n; i++)
-		if (!same_meta(&a->node[i], &b->node[i]) ||
+		if (!same_meta(&a->node[i], &b->node[i], blocks) ||
 		    !same_content(&a->node[i], &b->node[i]))
 			return false;
 	return true;
@@ -239,11 +241,11 @@ bool snap_mixed(const struct snap *s, const struct snap *before, const struct sn
 		const struct node *n = &s->node[i], *a = &before->node[i], *b = &after->node[i];
 		bool is_target = b->st.id.ino == target->st.id.ino;
 
-		if (!same_meta(n, a) && !same_meta(n, b))
+		if (!same_meta(n, a, false) && !same_meta(n, b, false))
 			return false;
-		if (same_content(n, a) && (same_meta(n, a) || !is_target))
+		if (same_content(n, a) && (same_meta(n, a, false) || !is_target))
 			continue;
-		if (same_content(n, b) && (same_meta(n, b) || !is_target))
+		if (same_content(n, b) && (same_meta(n, b, false) || !is_target))
 			continue;
 		if (!is_target || a->len != b->len || n->len != a->len ||
 		    !content_mixed(n, a, b, off, len))
@@ -258,7 +260,7 @@ static void node_difference(const struct node *have, const struct node *want, ch
 
 	while (i < have->len && i < want->len && have->content[i] == want->content[i])
 		i++;
-	if (!same_meta(have, want))
+	if (!same_meta(have, want, true))
 		snprintf(buf, size,
 			 "%s: mode %o, %u links, %llu bytes, %llu sectors, inode %llu, %zu bytes of "
 			 "attributes instead of "

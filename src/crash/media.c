@@ -14,7 +14,8 @@
  *    one where its line has had a cached store before.
  * 5. HF_CRASH_BYTE: cached deltas over the whole device have one order, and at a crash those up to a
  *    moment are there (the explorer sees to it); a fence makes all of them durable.
- * 6. HF_CRASH_PAGE: all deltas are cached ones, a flush appends all lines of its pages.
+ * 6. HF_CRASH_PAGE: all deltas are cached ones, a flush appends all lines of its pages; a non-temporal
+ *    store is a cached one and a flush.
  * 7. After kill -9 all deltas are cached ones and every thread's list is empty.
  * 8. A poisoned page's memory is replaced by a mapping that gives SIGBUS.
  *
@@ -347,6 +348,18 @@ static uint64_t line_mask(uint64_t no, uint64_t off, uint64_t len)
 	return (to - from == 64 ? ~0ull : (1ull << (to - from)) - 1) << from;
 }
 
+/* This thread's next fence covers what the lines (or pages) of the range have had. */
+static void flush_range(struct hf_crash_media *m, uint64_t off, uint64_t len)
+{
+	uint64_t unit = m->model.granularity == HF_CRASH_PAGE ? PAGE : HF_LINE;
+	uint64_t no = off / unit * (unit / HF_LINE);
+	uint64_t end = (off + len + unit - 1) / unit * (unit / HF_LINE);
+
+	for (; no < end && m->model.granularity != HF_CRASH_BYTE; no++)
+		if (m->slot[no])
+			wait_for_fence(m, no, m->seq, false);
+}
+
 static void on_store(void *ctx, moff_t off, uint64_t len, bool nt)
 {
 	struct hf_crash_media *m = ctx;
@@ -361,6 +374,8 @@ static void on_store(void *ctx, moff_t off, uint64_t len, bool nt)
 		else
 			store_line(m, no, line_mask(no, off.v, len), nt);
 	}
+	if (nt && !m->light && m->model.granularity == HF_CRASH_PAGE)
+		flush_range(m, off.v, len);
 	if (m->on_event)
 		m->on_event(m->ctx, nt ? MEDIA_STORE_NT : MEDIA_STORE, off.v, len);
 	pthread_mutex_unlock(&m->mutex);
@@ -394,18 +409,13 @@ void media_capture(struct hf_crash_media *m)
 static int on_flush(void *ctx, moff_t off, uint64_t len)
 {
 	struct hf_crash_media *m = ctx;
-	uint64_t unit = m->model.granularity == HF_CRASH_PAGE ? PAGE : HF_LINE;
-	uint64_t no = off.v / unit * (unit / HF_LINE);
-	uint64_t end = (off.v + len + unit - 1) / unit * (unit / HF_LINE);
 
 	if (m->light)
 		return 0;
 	pthread_mutex_lock(&m->mutex);
 	m->flushes++;
 	media_capture(m);
-	for (; no < end && m->model.granularity != HF_CRASH_BYTE; no++)
-		if (m->slot[no])
-			wait_for_fence(m, no, m->seq, false);
+	flush_range(m, off.v, len);
 	if (m->on_event)
 		m->on_event(m->ctx, MEDIA_FLUSH, off.v, len);
 	pthread_mutex_unlock(&m->mutex);
