@@ -9,7 +9,7 @@
 
 #define CRASH_EPOCH_NS	  1700000000000000000ll /* the clock of simulated runs starts here */
 #define CRASH_CHOICES	  64
-#define CRASH_ID_MAX	  8192
+#define CRASH_ID_MAX	  65536
 #define CRASH_TEXT_MAX	  8192
 #define CRASH_LEVELS	  8
 
@@ -90,8 +90,8 @@ struct image {
 	struct diff *d;
 	size_t n;
 	unsigned level;
-	char *id;
-	char *where;
+	char *id, *where, *left_out;
+	uint64_t nleft_out;
 };
 
 enum point_kind { POINT_NONE, POINT_FENCE, POINT_OP_END, POINT_END };
@@ -125,7 +125,7 @@ struct explorer {
 
 	/* The image under way. */
 	unsigned level; /* recoveries that were crashed */
-	char id[CRASH_ID_MAX];
+	char id[CRASH_ID_MAX], next_id[CRASH_ID_MAX];
 	char where[256];
 	uint32_t recovery_point;
 	bool look; /* for crashes of this recovery */

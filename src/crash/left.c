@@ -3,6 +3,7 @@
 
 enum { LINES_SHOWN = 40 };
 
+/* Those of the first blocks. */
 static const char *super_blocks(uint64_t blk)
 {
 	switch (blk) {

@@ -122,6 +122,7 @@ static void image_free(struct image *im)
 	free(im->d);
 	free(im->id);
 	free(im->where);
+	free(im->left_out);
 	*im = (struct image){0};
 }
 
@@ -158,18 +159,15 @@ static void image_load(struct explorer *x, const struct image *im)
 		media_copy_line(x->copy, im->d[i].no, im->d[i].line);
 }
 
-static char *id_of_recovery(const struct explorer *x, const struct builder *b)
+/* NULL where it is too long to be one. */
+static char *id_of_recovery(struct explorer *x, const struct builder *b)
 {
-	char *id = malloc(CRASH_ID_MAX);
-	size_t n;
+	int n = snprintf(x->next_id, sizeof(x->next_id), "%s.r%u", x->id, x->recovery_point);
 
-	if (!id)
+	if (n < 0 || (size_t)n >= sizeof(x->next_id))
 		return NULL;
-	n = (size_t)snprintf(id, CRASH_ID_MAX, "%s.r%u", x->id, x->recovery_point);
-	if (n >= CRASH_ID_MAX)
-		id[CRASH_ID_MAX - 1] = 0;
-	id_add_choices(id, b);
-	return id;
+	id_add_choices(x->next_id, b);
+	return strdup(x->next_id);
 }
 
 static char *where_of_recovery(const struct explorer *x, uint32_t point)
@@ -202,6 +200,9 @@ static bool push(void *ctx, struct builder *b)
 		return false;
 	im.id = id_of_recovery(x, b);
 	im.where = where_of_recovery(x, x->recovery_point);
+	left_describe(x, b);
+	im.left_out = strdup(x->left_out);
+	im.nleft_out = x->nleft_out;
 	x->queue[x->nqueue++] = im;
 	return true;
 }
@@ -229,32 +230,34 @@ static void on_recovery_fence(void *ctx, struct hf_crash_media *m)
 	builder_enumerate(&x->rb, &budget, push, x);
 }
 
+static void judge_next(struct explorer *x, const struct image *im)
+{
+	x->res.images++;
+	x->res.recovery_images++;
+	x->level = im->level;
+	x->look = (int)x->level < x->o.depth;
+	snprintf(x->id, sizeof(x->id), "%s", im->id ? im->id : "");
+	snprintf(x->where, sizeof(x->where), "%s", im->where ? im->where : "");
+	image_load(x, im);
+	if (judge(x))
+		return;
+	snprintf(x->left_out, sizeof(x->left_out), "%s", im->left_out ? im->left_out : "");
+	x->nleft_out = im->nleft_out;
+	report(x);
+}
+
 static void judge_queue(struct explorer *x)
 {
-	char id[CRASH_ID_MAX], where[sizeof(x->where)];
+	char where[sizeof(x->where)];
 
-	memcpy(id, x->id, sizeof(id));
 	memcpy(where, x->where, sizeof(where));
 	while (x->nqueue > 0) {
 		struct image im = x->queue[--x->nqueue];
 
-		if (!stop(x)) {
-			x->res.images++;
-			x->res.recovery_images++;
-			x->level = im.level;
-			x->look = (int)x->level < x->o.depth;
-			snprintf(x->id, sizeof(x->id), "%s", im.id ? im.id : "");
-			snprintf(x->where, sizeof(x->where), "%s", im.where ? im.where : "");
-			image_load(x, &im);
-			if (!judge(x)) {
-				x->left_out[0] = 0;
-				x->nleft_out = 0;
-				report(x);
-			}
-		}
+		if (!stop(x))
+			judge_next(x, &im);
 		image_free(&im);
 	}
-	memcpy(x->id, id, sizeof(id));
 	memcpy(x->where, where, sizeof(where));
 }
 
@@ -299,12 +302,14 @@ static void try_kill(struct explorer *x)
 	x->look = true;
 	id_begin(x);
 	strcat(x->id, "kill");
+	strncat(x->where, ", killed", sizeof(x->where) - strlen(x->where) - 1);
 	media_copy_base(x->copy, x->dev);
 	media_copy_pending(x->copy, x->dev);
-	x->left_out[0] = 0;
-	x->nleft_out = 0;
-	if (!judge(x))
+	if (!judge(x)) {
+		x->left_out[0] = 0;
+		x->nleft_out = 0;
 		report(x);
+	}
 	judge_queue(x);
 }
 

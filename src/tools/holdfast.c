@@ -25,6 +25,7 @@ static const struct verb verbs[] = {
 	{"info", cmd_info, "show what a volume is and what survives"},
 	{"dump", cmd_dump, "print on-media structures as JSON"},
 	{"bench", cmd_bench, "measure against the raw memory"},
+	{"crash", cmd_crash, "check every crash state of sequences of operations"},
 };
 
 static void print_verbs(FILE *to)
