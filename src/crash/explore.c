@@ -142,11 +142,11 @@ static void *work_main(void *arg)
 	if (x->work.vol) {
 		x->begun = x->begun && !err;
 		err = volume_close(x->work.vol);
+		x->work.vol = NULL;
 		if (err && !x->err)
 			work_failed(x, err);
+		ask_end(x);
 	}
-	x->work.vol = NULL;
-	ask_end(x);
 	pthread_mutex_lock(&x->mutex);
 	x->done = true;
 	pthread_cond_signal(&x->asked);
