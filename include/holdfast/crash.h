@@ -123,7 +123,7 @@ struct hf_crash_options {
 	uint32_t number;		/* the caller's, for the workload; goes into the ids */
 	uint32_t all_below;		/* up to so many combinations at one point: all of them; 0: 256 */
 	uint32_t max_images;		/* else at most so many; 0: 512 */
-	uint32_t max_recovery_images;	/* of one fence in a recovery; 0: 16 */
+	uint32_t max_recovery_images;	/* of one fence in a recovery; half of it in the recovery from that; 0: 16 */
 	uint64_t max_failures;		/* stop after so many; 0: 1 */
 	double seconds;			/* stop after; 0: no limit */
 	void *ctx;			/* hf_crash_ctx() */

@@ -51,7 +51,7 @@ int snap_take(hf_volume *vol, struct snap **out);
 void snap_free(struct snap *s);
 bool snap_same(const struct snap *a, const struct snap *b, bool blocks);
 /* As before or as after, but that the content of the file 'path' may be in part the one, in part the other: aligned 8 bytes
- * wholly in [off, off+len) are of one of them, other bytes each. Only where the size did not change. */
+ * wholly in [off, off+len) are of one of them, other bytes each. With a new size it is all as after. */
 bool snap_mixed(const struct snap *s, const struct snap *before, const struct snap *after,
 		const char *path, uint64_t off, uint64_t len);
 /* The first difference, one sentence. */

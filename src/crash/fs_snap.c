@@ -202,7 +202,8 @@ bool snap_same(const struct snap *a, const struct snap *b, bool blocks)
 	return true;
 }
 
-/* Each aligned 8 bytes that the range covers wholly are of a or of b, each other byte is. */
+/* Each aligned 8 bytes that the range covers wholly are as in a or as in b, each other byte is. b may be longer or shorter: what it
+ * lacks is as in a. */
 static bool content_mixed(const struct node *have, const struct node *a, const struct node *b,
 			  uint64_t off, uint64_t len)
 {
@@ -211,12 +212,13 @@ static bool content_mixed(const struct node *have, const struct node *a, const s
 		bool whole = w >= off && w + 8 <= off + len;
 
 		if (memcmp(have->content + w, a->content + w, n) == 0 ||
-		    memcmp(have->content + w, b->content + w, n) == 0)
+		    (w + n <= b->len && memcmp(have->content + w, b->content + w, n) == 0))
 			continue;
-		if (whole)
+		if (whole && w + n <= b->len)
 			return false;
 		for (size_t i = w; i < w + n; i++)
-			if (have->content[i] != a->content[i] && have->content[i] != b->content[i])
+			if (have->content[i] != a->content[i] &&
+			    (i >= b->len || have->content[i] != b->content[i]))
 				return false;
 	}
 	return true;
@@ -247,8 +249,8 @@ bool snap_mixed(const struct snap *s, const struct snap *before, const struct sn
 			continue;
 		if (same_content(n, b) && (same_meta(n, b, false) || !is_target))
 			continue;
-		if (!is_target || a->len != b->len || n->len != a->len ||
-		    !content_mixed(n, a, b, off, len))
+		/* The new size says that all of the new content is there. */
+		if (!is_target || n->len != a->len || !content_mixed(n, a, b, off, len))
 			return false;
 	}
 	return true;

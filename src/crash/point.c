@@ -5,6 +5,11 @@
 
 enum { MINIMISE_TRIES = 400 };
 
+static uint32_t max_u32(uint32_t a, uint32_t b)
+{
+	return a > b ? a : b;
+}
+
 static bool stop(const struct explorer *x)
 {
 	return x->res.failures >= x->o.max_failures;
@@ -210,8 +215,8 @@ static bool push(void *ctx, struct builder *b)
 static void on_recovery_fence(void *ctx, struct hf_crash_media *m)
 {
 	struct explorer *x = ctx;
-	struct budget budget = {.all_below = x->o.max_recovery_images,
-				.max_images = x->o.max_recovery_images};
+	uint32_t most = max_u32(x->o.max_recovery_images >> x->level, 4);
+	struct budget budget = {.all_below = most, .max_images = most};
 
 	x->recovery_point++;
 	if (!x->look || builder_start(&x->rb, m, point_seed(x, x->recovery_point)) != 0)
