@@ -145,7 +145,7 @@ struct hf_crash_options {
  * in a process. */
 HF_API int hf_crash_explore(const struct hf_crash_options *opts, struct hf_crash_result *out);
 /* Runs the workload up to the crash that the id names and checks that image alone. The options must be those of the run that
- * printed it (the seed is the id's). -EINVAL: no such id, or of another workload; -ENOENT: the run did not come to that point. */
+ * printed it (seed and model are the id's). -EINVAL: no such id, or of another workload; -ENOENT: the run did not come to that point. */
 HF_API int hf_crash_replay(const struct hf_crash_options *opts, const char *id, struct hf_crash_result *out);
 /* The seed and the number of the workload in an id. -EINVAL */
 HF_API int hf_crash_id_parse(const char *id, uint64_t *seed, uint32_t *number);

@@ -326,8 +326,10 @@ static int explore_alone(const struct hf_crash_options *opts, const struct id *r
 	if (replay && replay->number != o.number)
 		return err_set(-EINVAL, "crash: the id is of workload %u, this is %u",
 			       replay->number, o.number);
-	if (replay)
+	if (replay) {
 		o.seed = replay->seed;
+		o.model = replay->model;
+	}
 	if (atomic_exchange(&busy, true))
 		return err_set(-EBUSY, "crash: an exploration is under way in this process");
 	err = crash_explore(&o, &arena, replay, out);

@@ -48,10 +48,13 @@ struct id {
 	const char *text;
 	uint64_t seed;
 	uint32_t number;
+	struct hf_crash_model model;
 	unsigned levels;
 	struct id_level level[CRASH_LEVELS];
 };
 int id_parse(const char *text, struct id *out);
+/* The beginning of an id, up to the number of the point. */
+void id_begin(char id[CRASH_ID_MAX], const struct hf_crash_options *o, uint32_t point);
 /* Appends the present choices to an id of CRASH_ID_MAX bytes: the shorter of the lines that are there and of those that are
  * not. */
 void id_add_choices(char *id, const struct builder *b);

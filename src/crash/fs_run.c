@@ -116,6 +116,8 @@ static int rehearse(struct fs_runner *r)
 		snap_free(r->snap[i]);
 		r->snap[i] = NULL;
 	}
+	if (r->stage && r->stage->model.granularity != r->opts.model.granularity)
+		media_delete(&r->stage);
 	if (!r->stage)
 		err = media_new(&r->stage, r->opts.bytes, &r->opts.model);
 	else
@@ -342,6 +344,7 @@ int fs_runner_replay(struct fs_runner *r, const char *id, struct hf_crash_result
 		return err_set(-EINVAL, "crash: no sequence of operations has the number %u",
 			       parsed.number);
 	r->opts.seed = parsed.seed;
+	r->opts.model = parsed.model;
 	err = runner_start(r, &s);
 	return err ? err : crash_explore(&r->opts, &r->arena, &parsed, out);
 }

@@ -5,6 +5,7 @@
  *	s7.w3.p17+2.r2-0		only line 2 is there; then recovery crashed at its second point, without its line 0
  *	s7.w3.p17kill			kill -9
  *	s7.w3.p17stray			the bytes differ from what the events say
+ *	s7.w3.m1.p17-			under another model of the media: 1 eADR, 2 pages, 4 any_order, 8 nt_stays_cached
  */
 #include "crash/explore.h"
 
@@ -40,6 +41,32 @@ static void append_part(char *id, struct choice c)
 	if (c.flip)
 		snprintf(text + n, sizeof(text) - (size_t)n, "f%u", c.flip);
 	append(id, text);
+}
+
+/* 0 is the usual one, and not said. */
+static unsigned model_number(const struct hf_crash_model *m)
+{
+	return (unsigned)m->granularity | (unsigned)m->any_order << 2 |
+	       (unsigned)m->nt_stays_cached << 3;
+}
+
+static bool model_of(uint64_t n, struct hf_crash_model *m)
+{
+	*m = (struct hf_crash_model){.granularity = (enum hf_crash_granularity)(n & 3),
+				     .any_order = n >> 2 & 1,
+				     .nt_stays_cached = n >> 3 & 1};
+	return n < 16 && (n & 3) <= HF_CRASH_PAGE;
+}
+
+void id_begin(char id[CRASH_ID_MAX], const struct hf_crash_options *o, uint32_t point)
+{
+	unsigned model = model_number(&o->model);
+	char text[24] = "";
+
+	if (model)
+		snprintf(text, sizeof(text), ".m%u", model);
+	snprintf(id, CRASH_ID_MAX, "s%llu.w%u%s.p%u", (unsigned long long)o->seed, o->number, text,
+		 point);
 }
 
 void id_add_choices(char *id, const struct builder *b)
@@ -175,6 +202,11 @@ int id_parse(const char *text, struct id *out)
 	    !number(&at, UINT32_MAX, &v))
 		goto bad;
 	out->number = (uint32_t)v;
+	if (strncmp(at, ".m", 2) == 0) {
+		at += 2;
+		if (!number(&at, 15, &v) || !model_of(v, &out->model))
+			goto bad;
+	}
 	do {
 		if (out->levels == CRASH_LEVELS ||
 		    !parse_level(&at, out->levels ? 'r' : 'p', &out->level[out->levels]))

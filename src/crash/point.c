@@ -67,12 +67,6 @@ static void report(struct explorer *x)
 		x->o.failure(x->o.ctx, &f);
 }
 
-static void id_begin(struct explorer *x)
-{
-	snprintf(x->id, sizeof(x->id), "s%llu.w%u.p%u", (unsigned long long)x->o.seed, x->o.number,
-		 x->point);
-}
-
 /* ---- the first image: from the workload's pending lines */
 
 static void load(struct explorer *x)
@@ -278,13 +272,13 @@ static bool try_image(void *ctx, struct builder *b)
 	x->res.images++;
 	x->level = 0;
 	x->look = x->o.depth > 0;
-	id_begin(x);
+	id_begin(x->id, &x->o, x->point);
 	if (x->look)
 		id_add_choices(x->id, b);
 	load(x);
 	if (!judge(x)) {
 		minimise(x);
-		id_begin(x);
+		id_begin(x->id, &x->o, x->point);
 		id_add_choices(x->id, b);
 		left_describe(x, b);
 		report(x);
@@ -305,7 +299,7 @@ static void try_kill(struct explorer *x)
 	x->res.kills++;
 	x->level = 0;
 	x->look = true;
-	id_begin(x);
+	id_begin(x->id, &x->o, x->point);
 	strcat(x->id, "kill");
 	strncat(x->where, ", killed", sizeof(x->where) - strlen(x->where) - 1);
 	media_copy_base(x->copy, x->dev);
@@ -328,7 +322,7 @@ static void try_stray(struct explorer *x)
 	x->nleft_out = 0;
 	judge_say(x, "byte %llu was stored to without a call of the media's functions",
 		  (unsigned long long)off);
-	id_begin(x);
+	id_begin(x->id, &x->o, x->point);
 	strcat(x->id, "stray");
 	report(x);
 }
@@ -343,7 +337,7 @@ static void try_stray_copy(struct explorer *x)
 	x->nleft_out = 0;
 	judge_say(x, "recovery or the check stored to the device without a call of the media's "
 		     "functions");
-	id_begin(x);
+	id_begin(x->id, &x->o, x->point);
 	strcat(x->id, "stray");
 	report(x);
 }

@@ -515,6 +515,10 @@ static void test_bad_ids(void)
 
 	for (size_t i = 0; i < HF_COUNT(bad); i++)
 		CU_ASSERT_EQUAL(id_parse(bad[i], &id), -EINVAL);
+	CU_ASSERT_EQUAL(id_parse("s1.w2.m3.p3-", &id), -EINVAL);
+	CU_ASSERT_EQUAL(id_parse("s1.w2.m16.p3-", &id), -EINVAL);
+	CU_ASSERT_EQUAL(id_parse("s1.w2.m6.p3-", &id), 0);
+	CU_ASSERT(id.model.granularity == HF_CRASH_PAGE && id.model.any_order);
 	CU_ASSERT_EQUAL(id_parse("s1.w2.p3-1,2_5.r6+.r7-0k1m3", &id), 0);
 	CU_ASSERT(id.seed == 1 && id.number == 2 && id.levels == 3 && id.level[2].point == 7);
 }
