@@ -5,7 +5,7 @@
 #include "crash/explore.h"
 
 #define FS_SEQUENCE_MAX 3
-#define FS_SETUPS	2
+#define FS_SETUPS	8 /* room for them in the numbers of sequences */
 
 /* ---- fs_ops.c: the operations */
 enum fs_kind {
@@ -40,9 +40,12 @@ const char *fs_kind_name(enum fs_kind k);
 void fs_op_print(const struct fs_op *op, char *buf, size_t size);
 /* The operation's own result; it may well fail (-ENOENT ...): then nothing may have changed. */
 int64_t fs_op_do(hf_volume *vol, const struct fs_op *op, unsigned nth);
-/* Its data may be there in part, in [off, off+len) of file a. */
+/* Its data may be there in part. */
 bool fs_op_is_plain_data(const struct fs_op *op);
-/* What is there before a sequence. */
+/* What is there before a sequence: 0 a few files; 1 more of them, with a hole, a hard link, an empty directory; 2 a file with a
+ * whole frame; 3 a volume with three free blocks. */
+enum { FS_SETUPS_USED = 4 };
+#define FS_FULL "full"
 int fs_setup(hf_volume *vol, unsigned which);
 
 /* ---- fs_snap.c: all that a volume shows but times */
@@ -50,10 +53,10 @@ struct snap;
 int snap_take(hf_volume *vol, struct snap **out);
 void snap_free(struct snap *s);
 bool snap_same(const struct snap *a, const struct snap *b, bool blocks);
-/* As before or as after, but that the content of the file 'path' may be in part the one, in part the other: aligned 8 bytes
+/* As before or as after, but that the content of a file may be in part the one, in part the other where they differ: aligned 8 bytes
  * wholly in [off, off+len) are of one of them, other bytes each. With a new size it is all as after. */
 bool snap_mixed(const struct snap *s, const struct snap *before, const struct snap *after,
-		const char *path, uint64_t off, uint64_t len);
+		uint64_t off, uint64_t len);
 /* The first difference, one sentence. */
 void snap_difference(const struct snap *have, const struct snap *want, char *buf, size_t size);
 /* Removes all of it. */

@@ -13,7 +13,7 @@
 	{kind, "foo", NULL, off, len, flags}, {kind, "bar", NULL, off, len, flags},                \
 	    {kind, "A/foo", NULL, off, len, flags}, {kind, "A/bar", NULL, off, len, flags}
 
-enum { APPEND = 1, XATTR_SMALL = 20, XATTR_LARGE = 3000 };
+enum { APPEND = 1, XATTR_SMALL = 20, XATTR_LARGE = 3000, FULL_LEFT = 3 };
 
 /* New ones go to the end: their places are in the ids. */
 static const struct fs_op table[] = {
@@ -230,17 +230,42 @@ static int make_file(hf_volume *vol, const char *path, uint64_t off, size_t len)
 	return err ? err : hf_close(&f);
 }
 
+/* Takes all blocks but a few. Snapshots do not look into it. */
+static int make_full(hf_volume *vol)
+{
+	struct hf_statfs st;
+	hf_file *f;
+	uint64_t len;
+	int err = hf_statfs(vol, &st), closed;
+
+	if (!err)
+		err = hf_open(vol, FS_FULL, HF_O_RDWR | HF_O_CREAT, 0600, &f);
+	if (err)
+		return err;
+	for (len = st.blocks_free * BLOCK; len > 0; len -= BLOCK) {
+		err = hf_fallocate(f, 0, 0, len);
+		if (err != -ENOSPC)
+			break;
+	}
+	if (!err && len > FULL_LEFT * BLOCK)
+		err = hf_ftruncate(f, len - FULL_LEFT * BLOCK);
+	closed = hf_close(&f);
+	return err ? err : closed;
+}
+
 int fs_setup(hf_volume *vol, unsigned which)
 {
 	int err = hf_mkdir(vol, "A", 0755);
 
 	if (!err)
-		err = make_file(vol, "foo", 0, 9000);
+		err = make_file(vol, "foo", 0, which == 2 ? HF_FRAME_SIZE + 9000u : 9000u);
 	if (!err)
 		err = make_file(vol, "A/bar", 0, 100);
 	if (!err)
 		err = hf_setxattr(vol, "foo", "user.a", "value", 5, 0);
-	if (err || which == 0)
+	if (!err && which == 3)
+		err = make_full(vol);
+	if (err || which != 1)
 		return err;
 	err = hf_mkdir(vol, "B", 0755);
 	if (!err)

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-enum { NODES_MAX = 64, PATH_BYTES = 64, CONTENT_MAX = 1u << 20, XATTRS_MAX = 70000 };
+enum { NODES_MAX = 64, PATH_BYTES = 64, CONTENT_MAX = 4u << 20, XATTRS_MAX = 70000 };
 
 struct node {
 	char path[PATH_BYTES];
@@ -138,7 +138,7 @@ static int read_node(hf_volume *vol, struct node *n)
 {
 	int err = hf_lstat(vol, n->path, &n->st);
 
-	if (!err && !S_ISDIR(n->st.mode))
+	if (!err && !S_ISDIR(n->st.mode) && strcmp(n->path, FS_FULL))
 		err = read_content(vol, n);
 	return err ? err : read_xattrs(vol, n);
 }
@@ -224,33 +224,21 @@ static bool content_mixed(const struct node *have, const struct node *a, const s
 	return true;
 }
 
-static const struct node *find(const struct snap *s, const char *path)
-{
-	for (size_t i = 0; i < s->n; i++)
-		if (strcmp(s->node[i].path, path) == 0)
-			return &s->node[i];
-	return NULL;
-}
-
 bool snap_mixed(const struct snap *s, const struct snap *before, const struct snap *after,
-		const char *path, uint64_t off, uint64_t len)
+		uint64_t off, uint64_t len)
 {
-	const struct node *target = find(after, path);
-
-	if (!target || s->n != before->n || s->n != after->n)
+	if (s->n != before->n || s->n != after->n)
 		return false;
 	for (size_t i = 0; i < s->n; i++) {
 		const struct node *n = &s->node[i], *a = &before->node[i], *b = &after->node[i];
-		bool is_target = b->st.id.ino == target->st.id.ino;
+		bool is_a = same_meta(n, a, false), is_b = same_meta(n, b, false);
 
-		if (!same_meta(n, a, false) && !same_meta(n, b, false))
+		if (!is_a && !is_b)
 			return false;
-		if (same_content(n, a) && (same_meta(n, a, false) || !is_target))
-			continue;
-		if (same_content(n, b) && (same_meta(n, b, false) || !is_target))
+		if ((is_a && same_content(n, a)) || (is_b && same_content(n, b)))
 			continue;
 		/* The new size says that all of the new content is there. */
-		if (!is_target || n->len != a->len || !content_mixed(n, a, b, off, len))
+		if (n->len != a->len || !content_mixed(n, a, b, off, len))
 			return false;
 	}
 	return true;

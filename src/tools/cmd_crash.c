@@ -190,9 +190,9 @@ static uint64_t gcd(uint64_t a, uint64_t b)
 
 static struct fs_sequence nth_sequence(const struct crash_cmd *c, unsigned n, uint64_t i)
 {
-	struct fs_sequence s = {.setup = (unsigned)(i % FS_SETUPS), .n = n};
+	struct fs_sequence s = {.setup = (unsigned)(i % FS_SETUPS_USED), .n = n};
 
-	i /= FS_SETUPS;
+	i /= FS_SETUPS_USED;
 	for (unsigned k = 0; k < n; k++, i /= c->nops)
 		s.op[k] = c->op[i % c->nops];
 	return s;
@@ -209,7 +209,7 @@ static void show_bar(struct crash_cmd *c, uint64_t done, uint64_t total)
 /* All sequences of n operations, in an order of the seed's, until the time is over or there are enough failures. False: stop. */
 static int run_length(struct crash_cmd *c, unsigned n, bool *go_on)
 {
-	uint64_t total = FS_SETUPS, step, at;
+	uint64_t total = FS_SETUPS_USED, step, at;
 
 	for (unsigned k = 0; k < n; k++)
 		total *= c->nops;

@@ -14,5 +14,5 @@ b=$("$bin" crash --ops rename --depth 1 --images 16 --json | grep -v seconds)
 "$bin" crash --depth 9 >/dev/null 2>&1 && fail "a depth of 9 is taken"
 "$bin" crash --replay s1.w >/dev/null 2>&1 && fail "a bad id is taken"
 # Operation 1 of the table, first setup: an image that passes.
-"$bin" crash --replay s1.w4.p1- >/dev/null || fail "a replay of a good image"
+"$bin" crash --replay s1.w16.p1- >/dev/null || fail "a replay of a good image"
 exit 0
