@@ -1,10 +1,11 @@
 /* The states that are tried at one point.
  *
- * Where the whole versions of the pending lines make few combinations, all of them. Otherwise: nothing, everything,
- * everything but one line, one line alone, pairs, and then by chance. In both cases each torn store, and each non-temporal one
- * out of order, alone and among everything.
+ * Where the whole versions of the pending lines make few combinations, all of them. Otherwise:
+ * nothing, everything, everything but one line, one line alone, pairs, and then by chance. In both
+ * cases each torn store, and each non-temporal one out of order, alone and among everything.
  *
- * With eADR there is one order of all cached stores: each moment of it, with and without the non-temporal stores so far. */
+ * With eADR there is one order of all cached stores: each moment of it, with and without the
+ * non-temporal stores so far. */
 #include "crash/explore.h"
 
 #include <stdlib.h>
@@ -161,7 +162,8 @@ static void one_differs(struct walk *w, struct choice one, struct choice rest, u
 	}
 }
 
-/* What is not only there or not: versions in between (where not every combination was tried), torn stores. */
+/* What is not only there or not: versions in between (where not every combination was tried), torn
+ * stores. */
 static void in_between(struct walk *w, bool versions_too, struct choice rest, uint64_t most)
 {
 	struct builder *b = w->b;
@@ -260,8 +262,9 @@ static uint64_t *moments(const struct builder *b, size_t *count)
 	return at;
 }
 
-/* All stores up to number seq are executed; of the non-temporal ones 'drop' says which are lost (0: none, 1: all). 'next' is the
- * number of the store after it: under way, torn by 'tear'; 0: not begun. */
+/* All stores up to number seq are executed; of the non-temporal ones 'drop' says which are lost (0:
+ * none, 1: all). 'next' is the number of the store after it: under way, torn by 'tear'; 0: not
+ * begun. */
 static void set_moment(struct builder *b, uint64_t seq, uint64_t drop, uint64_t next, uint64_t tear)
 {
 	for (size_t i = 0; i < b->n; i++) {
@@ -301,7 +304,8 @@ static void every_moment(struct walk *w)
 
 void builder_enumerate(struct builder *b, const struct budget *budget, builder_fn *fn, void *ctx)
 {
-	struct walk w = {.b = b, .budget = budget, .fn = fn, .ctx = ctx, .left = budget->max_images};
+	struct walk w = {
+	    .b = b, .budget = budget, .fn = fn, .ctx = ctx, .left = budget->max_images};
 	bool few = combinations(b, budget->all_below) <= budget->all_below;
 
 	if (b->m->model.granularity == HF_CRASH_BYTE) {

@@ -13,8 +13,7 @@ struct filler {
 static void fill(struct filler *f, uint32_t k, unsigned words, unsigned bytes, unsigned flip)
 {
 	if (f->n < f->max)
-		f->out[f->n++] =
-		    (struct choice){k, (uint8_t)words, (uint8_t)bytes, (uint16_t)flip};
+		f->out[f->n++] = (struct choice){k, (uint8_t)words, (uint8_t)bytes, (uint16_t)flip};
 }
 
 /* The words that a store covers, wholly or in part. */

@@ -1,6 +1,6 @@
-/* The exploration of one workload: its thread runs until it comes to a point and waits there, while the caller's thread builds
- * the images of that point and checks them. Two threads, because recovery and check must not find the locks, the lane and the
- * clock of the workload's thread. */
+/* The exploration of one workload: its thread runs until it comes to a point and waits there, while
+ * the caller's thread builds the images of that point and checks them. Two threads, because
+ * recovery and check must not find the locks, the lane and the clock of the workload's thread. */
 #include "crash/explore.h"
 
 #include <stdarg.h>
@@ -21,7 +21,8 @@ static int64_t now_ns(void)
 
 /* ---- the workload's side */
 
-/* dev->mutex is held: one asks at a time, and no other thread of the workload stores or announces meanwhile. */
+/* dev->mutex is held: one asks at a time, and no other thread of the workload stores or announces
+ * meanwhile. */
 static void ask(struct explorer *x, enum point_kind kind)
 {
 	if (!x->begun || x->quiet)
@@ -96,6 +97,18 @@ static void ask_end(struct explorer *x)
 	pthread_mutex_unlock(&x->dev->mutex);
 }
 
+static int work_setup(struct explorer *x)
+{
+	int err;
+
+	media_light_begin(x->dev);
+	err = x->o.setup(&x->work);
+	if (!err && x->work.vol)
+		err = hf_syncfs(x->work.vol);
+	media_light_end(x->dev);
+	return err;
+}
+
 static int work_begin(struct explorer *x)
 {
 	int err = 0;
@@ -107,13 +120,7 @@ static int work_begin(struct explorer *x)
 		if (!err)
 			x->geo = x->work.vol->fs.geo;
 	}
-	if (!err && x->o.setup)
-		err = x->o.setup(&x->work);
-	if (!err && x->work.vol)
-		err = hf_syncfs(x->work.vol);
-	if (!err && x->o.raw)
-		media_settle_all(x->dev);
-	return err;
+	return !err && x->o.setup ? work_setup(x) : err;
 }
 
 static void work_failed(struct explorer *x, int err)
@@ -236,8 +243,8 @@ static int arena_media(struct crash_arena *a, const struct hf_crash_options *o)
 	uint64_t bytes = round_up_u64(o->bytes, HF_FRAME_SIZE);
 	int err = 0;
 
-	if (a->dev && (a->dev->bytes != bytes ||
-		       memcmp(&a->dev->model, &o->model, sizeof(o->model)) != 0))
+	if (a->dev &&
+	    (a->dev->bytes != bytes || memcmp(&a->dev->model, &o->model, sizeof(o->model)) != 0))
 		crash_arena_free(a);
 	if (!a->dev)
 		err = media_new(&a->dev, bytes, &o->model);
@@ -302,7 +309,8 @@ int crash_options(const struct hf_crash_options *from, struct hf_crash_options *
 	if (!to->workload)
 		return err_set(-EINVAL, "crash: no workload");
 	if ((unsigned)to->model.granularity > HF_CRASH_PAGE)
-		return err_set(-EINVAL, "crash: unknown granularity %d", (int)to->model.granularity);
+		return err_set(-EINVAL, "crash: unknown granularity %d",
+			       (int)to->model.granularity);
 	if (to->depth < -1 || to->depth > CRASH_LEVELS - 2)
 		return err_set(-EINVAL, "crash: a depth of %d", to->depth);
 	to->bytes = to->bytes ? max_u64(to->bytes, 2ull * HF_FRAME_SIZE) : 8ull << 20;

@@ -7,11 +7,11 @@
 
 #include <pthread.h>
 
-#define CRASH_EPOCH_NS	  1700000000000000000ll /* the clock of simulated runs starts here */
-#define CRASH_CHOICES	  64
-#define CRASH_ID_MAX	  65536
-#define CRASH_TEXT_MAX	  8192
-#define CRASH_LEVELS	  8
+#define CRASH_EPOCH_NS 1700000000000000000ll /* the clock of simulated runs starts here */
+#define CRASH_CHOICES  64
+#define CRASH_ID_MAX   65536
+#define CRASH_TEXT_MAX 8192
+#define CRASH_LEVELS   8
 
 /* ---- build.c: an image as a choice per pending line */
 struct builder {
@@ -55,8 +55,8 @@ struct id {
 int id_parse(const char *text, struct id *out);
 /* The beginning of an id, up to the number of the point. */
 void id_begin(char id[CRASH_ID_MAX], const struct hf_crash_options *o, uint32_t point);
-/* Appends the present choices to an id of CRASH_ID_MAX bytes: the shorter of the lines that are there and of those that are
- * not. */
+/* Appends the present choices to an id of CRASH_ID_MAX bytes: the shorter of the lines that are
+ * there and of those that are not. */
 void id_add_choices(char *id, const struct builder *b);
 /* The reverse. -EINVAL: does not fit the lines there are. */
 int id_set_choices(const char *list, struct builder *b);
@@ -122,7 +122,7 @@ struct explorer {
 
 	struct op *ops;
 	uint32_t nops, ops_cap;
-	uint64_t context; /* hash of the announcements: what the check may expect */
+	uint64_t context;      /* hash of the announcements: what the check may expect */
 	uint32_t point, fence; /* fences since the last announcement */
 	bool first;
 
@@ -140,7 +140,8 @@ struct explorer {
 	struct image found; /* the image of the id's next level */
 };
 
-/* Devices that are used again, and hashes that outlive one exploration: for many short workloads that begin alike. */
+/* Devices that are used again, and hashes that outlive one exploration: for many short workloads
+ * that begin alike. */
 struct crash_arena {
 	struct hf_crash_media *dev, *copy;
 	struct visited visited;

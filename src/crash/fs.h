@@ -1,4 +1,5 @@
-/* Workloads of filesystem operations for the explorer: sequences over a few names, and what must be true after a crash. */
+/* Workloads of filesystem operations for the explorer: sequences over a few names, and what must be
+ * true after a crash. */
 #ifndef HF_CRASH_FS_H
 #define HF_CRASH_FS_H
 
@@ -42,8 +43,8 @@ void fs_op_print(const struct fs_op *op, char *buf, size_t size);
 int64_t fs_op_do(hf_volume *vol, const struct fs_op *op, unsigned nth);
 /* Its data may be there in part. */
 bool fs_op_is_plain_data(const struct fs_op *op);
-/* What is there before a sequence: 0 a few files; 1 more of them, with a hole, a hard link, an empty directory; 2 a file with a
- * whole frame; 3 a volume with three free blocks. */
+/* What is there before a sequence: 0 a few files; 1 more of them, with a hole, a hard link, an
+ * empty directory; 2 a file with a whole frame; 3 a volume with three free blocks. */
 enum { FS_SETUPS_USED = 4 };
 #define FS_FULL "full"
 int fs_setup(hf_volume *vol, unsigned which);
@@ -53,8 +54,9 @@ struct snap;
 int snap_take(hf_volume *vol, struct snap **out);
 void snap_free(struct snap *s);
 bool snap_same(const struct snap *a, const struct snap *b, bool blocks);
-/* As before or as after, but that the content of a file may be in part the one, in part the other where they differ: aligned 8 bytes
- * wholly in [off, off+len) are of one of them, other bytes each. With a new size it is all as after. */
+/* As before or as after, but that the content of a file may be in part the one, in part the other
+ * where they differ: aligned 8 bytes wholly in [off, off+len) are of one of them, other bytes each.
+ * With a new size it is all as after. */
 bool snap_mixed(const struct snap *s, const struct snap *before, const struct snap *after,
 		uint64_t off, uint64_t len);
 /* The first difference, one sentence. */
@@ -79,7 +81,8 @@ struct fs_runner *fs_runner_new(const struct hf_crash_options *opts,
 						const char *sequence),
 				void *ctx);
 void fs_runner_free(struct fs_runner *r);
-int fs_runner_explore(struct fs_runner *r, const struct fs_sequence *s, struct hf_crash_result *out);
+int fs_runner_explore(struct fs_runner *r, const struct fs_sequence *s,
+		      struct hf_crash_result *out);
 int fs_runner_replay(struct fs_runner *r, const char *id, struct hf_crash_result *out);
 
 #endif

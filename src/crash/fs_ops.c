@@ -1,5 +1,5 @@
-/* The operations, over {foo, bar, A/foo, A/bar, A, B}. An operation may be one that fails: on a name that is not there, onto one
- * that is. */
+/* The operations, over {foo, bar, A/foo, A/bar, A, B}. An operation may be one that fails: on a
+ * name that is not there, onto one that is. */
 #include "crash/fs.h"
 
 #include <errno.h>
@@ -11,7 +11,10 @@
 
 #define EACH_FILE(kind, off, len, flags)                                                           \
 	{kind, "foo", NULL, off, len, flags}, {kind, "bar", NULL, off, len, flags},                \
-	    {kind, "A/foo", NULL, off, len, flags}, {kind, "A/bar", NULL, off, len, flags}
+	    {kind, "A/foo", NULL, off, len, flags},                                                \
+	{                                                                                          \
+		kind, "A/bar", NULL, off, len, flags                                               \
+	}
 
 enum { APPEND = 1, XATTR_SMALL = 20, XATTR_LARGE = 3000, FULL_LEFT = 3 };
 
@@ -83,8 +86,9 @@ const struct fs_op *fs_op_at(size_t i)
 const char *fs_kind_name(enum fs_kind k)
 {
 	static const char *const names[FS_KINDS] = {
-	    "create", "mkdir",	 "write", "fallocate", "punch",	      "truncate", "rename", "link",
-	    "unlink", "symlink", "rmdir", "setxattr",  "removexattr", "chmod",	  "fsync",  "syncfs"};
+	    "create",	   "mkdir", "write",  "fallocate", "punch", "truncate",
+	    "rename",	   "link",  "unlink", "symlink",   "rmdir", "setxattr",
+	    "removexattr", "chmod", "fsync",  "syncfs"};
 
 	return k < FS_KINDS ? names[k] : "?";
 }

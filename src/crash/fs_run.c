@@ -62,7 +62,8 @@ static int run_setup(hf_crash_run *run)
 	return fs_setup(hf_crash_run_volume(run), r->seq.setup);
 }
 
-/* The operation's own failure is a result like another; but not one that says that the volume is damaged. */
+/* The operation's own failure is a result like another; but not one that says that the volume is
+ * damaged. */
 static int fatal(int64_t ret)
 {
 	return ret == -EIO || ret == -EUCLEAN || ret == -EBADMSG || ret == -ESHUTDOWN ||
@@ -301,7 +302,8 @@ struct fs_runner *fs_runner_new(const struct hf_crash_options *opts,
 	r->fill = malloc(FILL_PIECE);
 	r->failure = failure;
 	r->ctx = ctx;
-	/* The beginning of a sequence gives the images of the shorter one: they are checked once. */
+	/* The beginning of a sequence gives the images of the shorter one: they are checked once.
+	 */
 	r->arena.keep_visited = true;
 	if (!r->fill || crash_options(&o, &r->opts) != 0) {
 		fs_runner_free(r);

@@ -1,4 +1,5 @@
-/* All that a volume shows: names, types, modes, links, sizes, content, attributes, which names are one inode. Not the times. */
+/* All that a volume shows: names, types, modes, links, sizes, content, attributes, which names are
+ * one inode. Not the times. */
 #include "crash/fs.h"
 
 #include <stdlib.h>
@@ -58,9 +59,10 @@ static int read_content(hf_volume *vol, struct node *n)
 	hf_close(&f);
 	if (got < 0)
 		return (int)got;
-	return (size_t)got == n->len ? 0
-				     : err_set(-EUCLEAN, "%s: %zd bytes can be read, the size is %zu",
-					       n->path, got, n->len);
+	return (size_t)got == n->len
+		   ? 0
+		   : err_set(-EUCLEAN, "%s: %zd bytes can be read, the size is %zu", n->path, got,
+			     n->len);
 }
 
 static int add_xattr(hf_volume *vol, struct node *n, const char *name)
@@ -173,8 +175,8 @@ int snap_take(hf_volume *vol, struct snap **out)
 
 /* ---- comparing */
 
-/* blocks: how much is allocated, too. Not of an operation in flight, which may have allocated ahead, in a transaction of its
- * own. */
+/* blocks: how much is allocated, too. Not of an operation in flight, which may have allocated
+ * ahead, in a transaction of its own. */
 static bool same_meta(const struct node *a, const struct node *b, bool blocks)
 {
 	return strcmp(a->path, b->path) == 0 && a->st.id.ino == b->st.id.ino &&
@@ -202,8 +204,8 @@ bool snap_same(const struct snap *a, const struct snap *b, bool blocks)
 	return true;
 }
 
-/* Each aligned 8 bytes that the range covers wholly are as in a or as in b, each other byte is. b may be longer or shorter: what it
- * lacks is as in a. */
+/* Each aligned 8 bytes that the range covers wholly are as in a or as in b, each other byte is. b
+ * may be longer or shorter: what it lacks is as in a. */
 static bool content_mixed(const struct node *have, const struct node *a, const struct node *b,
 			  uint64_t off, uint64_t len)
 {
@@ -244,24 +246,25 @@ bool snap_mixed(const struct snap *s, const struct snap *before, const struct sn
 	return true;
 }
 
-static void node_difference(const struct node *have, const struct node *want, char *buf, size_t size)
+static void node_difference(const struct node *have, const struct node *want, char *buf,
+			    size_t size)
 {
 	size_t i = 0;
 
 	while (i < have->len && i < want->len && have->content[i] == want->content[i])
 		i++;
 	if (!same_meta(have, want, true))
-		snprintf(buf, size,
-			 "%s: mode %o, %u links, %llu bytes, %llu sectors, inode %llu, %zu bytes of "
-			 "attributes instead of "
-			 "mode %o, %u links, %llu bytes, %llu sectors, inode %llu, %zu bytes of "
-			 "attributes",
-			 want->path, have->st.mode, have->st.nlink,
-			 (unsigned long long)have->st.size, (unsigned long long)have->st.blocks_512,
-			 (unsigned long long)have->st.id.ino, have->xattrs_len, want->st.mode,
-			 want->st.nlink, (unsigned long long)want->st.size,
-			 (unsigned long long)want->st.blocks_512,
-			 (unsigned long long)want->st.id.ino, want->xattrs_len);
+		snprintf(
+		    buf, size,
+		    "%s: mode %o, %u links, %llu bytes, %llu sectors, inode %llu, %zu bytes of "
+		    "attributes instead of "
+		    "mode %o, %u links, %llu bytes, %llu sectors, inode %llu, %zu bytes of "
+		    "attributes",
+		    want->path, have->st.mode, have->st.nlink, (unsigned long long)have->st.size,
+		    (unsigned long long)have->st.blocks_512, (unsigned long long)have->st.id.ino,
+		    have->xattrs_len, want->st.mode, want->st.nlink,
+		    (unsigned long long)want->st.size, (unsigned long long)want->st.blocks_512,
+		    (unsigned long long)want->st.id.ino, want->xattrs_len);
 	else if (i < have->len)
 		snprintf(buf, size, "%s: byte %zu is %#x instead of %#x", want->path, i,
 			 have->content[i], want->content[i]);

@@ -1,11 +1,13 @@
 /* The name of one crash image:
  *
- *	s7.w3.p17-2,5_8,11k1m240	seed 7, workload 3, 17th point; of the pending lines, numbered as they became so, number 2
- *					and 5 to 8 are left out; of 11 only the first store is there, and of the second words 4 to 7
- *	s7.w3.p17+2.r2-0		only line 2 is there; then recovery crashed at its second point, without its line 0
- *	s7.w3.p17kill			kill -9
- *	s7.w3.p17stray			the bytes differ from what the events say
- *	s7.w3.m1.p17-			under another model of the media: 1 eADR, 2 pages, 4 any_order, 8 nt_stays_cached
+ *	s7.w3.p17-2,5_8,11k1m240	seed 7, workload 3, 17th point; of the pending lines, numbered
+ *as they became so, number 2 and 5 to 8 are left out; of 11 only the first store is there, and of
+ *the second words 4 to 7
+ *	s7.w3.p17+2.r2-0		only line 2 is there; then recovery crashed at its second point,
+ *without its line 0 s7.w3.p17kill			kill -9 s7.w3.p17stray
+ *the bytes differ from what the events say
+ *	s7.w3.m1.p17-			under another model of the media: 1 eADR, 2 pages, 4
+ *any_order, 8 nt_stays_cached
  */
 #include "crash/explore.h"
 

@@ -7,15 +7,15 @@
  * 2. A line's state at a crash is its durable bytes and, over them in their order, some of its
  *    pending deltas: of the cached ones those up to a moment, the next one torn. With any_order
  *    each word has a moment of its own.
- * 3. A flush appends (line, moment) to its thread's list, a fence takes that list: cached deltas up to
- *    the moment go into the durable bytes.
- * 4. A non-temporal delta is on its thread's list from the start, and no flush takes it. Whether it is
- *    there at a crash has nothing to do with any other delta's. With nt_stays_cached it is a cached
+ * 3. A flush appends (line, moment) to its thread's list, a fence takes that list: cached deltas up
+ * to the moment go into the durable bytes.
+ * 4. A non-temporal delta is on its thread's list from the start, and no flush takes it. Whether it
+ * is there at a crash has nothing to do with any other delta's. With nt_stays_cached it is a cached
  *    one where its line has had a cached store before.
- * 5. HF_CRASH_BYTE: cached deltas over the whole device have one order, and at a crash those up to a
- *    moment are there (the explorer sees to it); a fence makes all of them durable.
- * 6. HF_CRASH_PAGE: all deltas are cached ones, a flush appends all lines of its pages; a non-temporal
- *    store is a cached one and a flush.
+ * 5. HF_CRASH_BYTE: cached deltas over the whole device have one order, and at a crash those up to
+ * a moment are there (the explorer sees to it); a fence makes all of them durable.
+ * 6. HF_CRASH_PAGE: all deltas are cached ones, a flush appends all lines of its pages; a
+ * non-temporal store is a cached one and a flush.
  * 7. After kill -9 all deltas are cached ones and every thread's list is empty.
  * 8. A poisoned page's memory is replaced by a mapping that gives SIGBUS.
  *
@@ -108,8 +108,8 @@ static struct pending_line *line_get(struct hf_crash_media *m, uint64_t no)
 	if (m->lines_nfree > 0) {
 		i = m->lines_free[--m->lines_nfree];
 	} else {
-		if (m->lines_used == m->lines_cap &&
-		    !pool_grow((void **)&m->lines, &m->lines_free, &m->lines_cap, sizeof(*m->lines)))
+		if (m->lines_used == m->lines_cap && !pool_grow((void **)&m->lines, &m->lines_free,
+								&m->lines_cap, sizeof(*m->lines)))
 			return NULL;
 		i = m->lines_used++;
 	}
@@ -626,6 +626,29 @@ void media_settle_all(struct hf_crash_media *m)
 	media_kill_in_place(m);
 	for (size_t i = 0; i < n; i++)
 		settle(m, &(struct waiting){list[i], UINT64_MAX, false});
+}
+
+void media_light_begin(struct hf_crash_media *m)
+{
+	media_settle_all(m);
+	m->light = true;
+}
+
+void media_light_end(struct hf_crash_media *m)
+{
+	m->light = false;
+	for (size_t i = 0; i < m->touched.n; i++) {
+		uint64_t no = m->touched.list[i];
+		uint8_t *base = m->base + no * HF_LINE;
+
+		if (memcmp(base, m->mem + no * HF_LINE, HF_LINE) == 0)
+			continue;
+		m->hash ^= media_line_hash(no, base);
+		memcpy(base, m->mem + no * HF_LINE, HF_LINE);
+		m->hash ^= media_line_hash(no, base);
+		if (m->copy)
+			lineset_add(&m->copy->touched, no);
+	}
 }
 
 /* ---- life */

@@ -82,8 +82,8 @@ struct hf_crash_media {
 	uint32_t deltas_cap, deltas_used, *deltas_free, deltas_nfree;
 	struct lineset listed;	/* pending lines in the order in which they became so, and some that
 				   are not any more */
-	struct lineset touched; /* lines whose bytes may differ from the origin's: zeros, or the base
-				   of the device that this one is a copy of */
+	struct lineset touched; /* lines whose bytes may differ from the origin's: zeros, or the
+				   base of the device that this one is a copy of */
 	struct lineset cached;	/* had a cached store: for nt_stays_cached */
 	struct media_thread *threads;
 	size_t nthreads;
@@ -113,9 +113,11 @@ int media_open_pm(struct hf_crash_media *m, struct pm **out);
 size_t media_pending(struct hf_crash_media *m, const uint32_t **list);
 const struct pending_line *media_line(const struct hf_crash_media *m, uint64_t no);
 /* The line's bytes under a choice. */
-void media_apply(const struct hf_crash_media *m, uint64_t no, struct choice c, uint8_t out[HF_LINE]);
-/* Choices of a line: first the whole versions, oldest first (what is durable, ..., everything), then torn
- * stores and non-temporal ones out of order. *whole is how many of the first kind. Up to max. */
+void media_apply(const struct hf_crash_media *m, uint64_t no, struct choice c,
+		 uint8_t out[HF_LINE]);
+/* Choices of a line: first the whole versions, oldest first (what is durable, ..., everything),
+ * then torn stores and non-temporal ones out of order. *whole is how many of the first kind. Up to
+ * max. */
 size_t media_choices(const struct hf_crash_media *m, uint64_t no, struct choice *out, size_t max,
 		     size_t *whole);
 /* A choice by chance, any that the model has. */
@@ -132,6 +134,9 @@ void media_capture(struct hf_crash_media *m);
 
 /* Everything becomes durable. */
 void media_settle_all(struct hf_crash_media *m);
+/* Until the second call every store is durable at once, and cheap. */
+void media_light_begin(struct hf_crash_media *m);
+void media_light_end(struct hf_crash_media *m);
 /* The crash happens to the device itself: one of its contents, or a new process. Mutex held. */
 void media_fail_in_place(struct hf_crash_media *m, uint64_t seed);
 void media_kill_in_place(struct hf_crash_media *m);

@@ -108,9 +108,8 @@ static int poison_page(hf_crash_media *media, uint64_t page)
 {
 	if (media->poison_fd < 0)
 		media->poison_fd = memfd_create("holdfast-poison", MFD_CLOEXEC);
-	if (media->poison_fd < 0 ||
-	    mmap(media->mem + page * PAGE, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-		 media->poison_fd, 0) == MAP_FAILED)
+	if (media->poison_fd < 0 || mmap(media->mem + page * PAGE, PAGE, PROT_READ | PROT_WRITE,
+					 MAP_SHARED | MAP_FIXED, media->poison_fd, 0) == MAP_FAILED)
 		return err_set(-ENOMEM, "crash: no memory to poison a page");
 	media->poisoned[page / 64] |= 1ull << (page % 64);
 	media->npoisoned++;
@@ -172,7 +171,8 @@ HF_API void hf_crash_kill(hf_crash_media *media)
 HF_API int hf_crash_media_format(hf_crash_media *media, uint64_t seed)
 {
 	static const uint8_t uuid[16] = {'c', 'r', 'a', 's', 'h'};
-	struct mkfs_args args = {.uuid = uuid, .seed = hash_mix(seed) | 1, .now_ns = CRASH_EPOCH_NS};
+	struct mkfs_args args = {
+	    .uuid = uuid, .seed = hash_mix(seed) | 1, .now_ns = CRASH_EPOCH_NS};
 
 	err_clear();
 	return mkfs_write(media->pm, &args);

@@ -1,4 +1,5 @@
-/* One point of the workload: every image of it, and the images of crashes of the recoveries from those. */
+/* One point of the workload: every image of it, and the images of crashes of the recoveries from
+ * those. */
 #include "crash/explore.h"
 
 #include <stdlib.h>
@@ -84,7 +85,8 @@ static void load(struct explorer *x)
 	}
 }
 
-/* Lines that can be put back without the failure going away are put back: many at a time, then one by one. */
+/* Lines that can be put back without the failure going away are put back: many at a time, then one
+ * by one. */
 static void minimise(struct explorer *x)
 {
 	struct builder *b = &x->b;
@@ -173,8 +175,7 @@ static char *where_of_recovery(const struct explorer *x, uint32_t point)
 {
 	char where[sizeof(x->where) + 64];
 
-	snprintf(where, sizeof(where), "%s, then at point %u of recovery", x->where,
-		 point);
+	snprintf(where, sizeof(where), "%s, then at point %u of recovery", x->where, point);
 	return strdup(where);
 }
 
@@ -327,7 +328,8 @@ static void try_stray(struct explorer *x)
 	report(x);
 }
 
-/* The check and recovery store through the media as well; else the next image would not be what it is said to be. */
+/* The check and recovery store through the media as well; else the next image would not be what it
+ * is said to be. */
 static void try_stray_copy(struct explorer *x)
 {
 	media_copy_base(x->copy, x->dev);

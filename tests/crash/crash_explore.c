@@ -25,7 +25,8 @@ static void on_failure(void *ctx, const struct hf_crash_failure *f)
 	seen.lines_left_out = f->lines_left_out;
 }
 
-static struct hf_crash_options raw_options(int (*workload)(hf_crash_run *), int (*check)(hf_crash_run *))
+static struct hf_crash_options raw_options(int (*workload)(hf_crash_run *),
+					   int (*check)(hf_crash_run *))
 {
 	memset(&seen, 0, sizeof(seen));
 	return (struct hf_crash_options){.struct_size = sizeof(struct hf_crash_options),
@@ -90,7 +91,8 @@ static uint64_t images_of(unsigned n, bool in_one_line, struct hf_crash_model mo
 /* Each combination at the fence, and the one that is left after it. */
 static void test_counts(void)
 {
-	struct hf_crash_model x86 = {0}, any = {.any_order = true}, eadr = {.granularity = HF_CRASH_BYTE};
+	struct hf_crash_model x86 = {0}, any = {.any_order = true},
+			      eadr = {.granularity = HF_CRASH_BYTE};
 
 	for (unsigned n = 1; n <= 7; n++) {
 		CU_ASSERT_EQUAL(images_of(n, false, x86), (1u << n) + 1);
@@ -137,7 +139,8 @@ static int check_two_ops(hf_crash_run *run)
 		uint64_t v = load(run, 64 * i);
 
 		if ((s == HF_CRASH_OP_NONE && v != 0) || (s == HF_CRASH_OP_FINISHED && v != 1))
-			return hf_crash_say(run, "operation %u: state %d, value %d", i, (int)s, (int)v);
+			return hf_crash_say(run, "operation %u: state %d, value %d", i, (int)s,
+					    (int)v);
 	}
 	return 0;
 }
@@ -431,7 +434,8 @@ static int make_files(hf_crash_run *run)
 	for (unsigned i = 0; i < 3; i++) {
 		uint32_t op = hf_crash_op_begin(run, names[i]);
 		hf_file *f;
-		int err = hf_open(hf_crash_run_volume(run), names[i], HF_O_RDWR | HF_O_CREAT, 0600, &f);
+		int err =
+		    hf_open(hf_crash_run_volume(run), names[i], HF_O_RDWR | HF_O_CREAT, 0600, &f);
 
 		if (err || hf_pwrite(f, names[i], 3, 0) != 3 || hf_close(&f))
 			return -EIO;
@@ -449,7 +453,8 @@ static int check_files(hf_crash_run *run)
 		struct hf_stat st;
 		int err = hf_stat(hf_crash_run_volume(run), names[i], &st);
 
-		if ((s == HF_CRASH_OP_FINISHED && (err || st.size != 3)) || (s == HF_CRASH_OP_NONE && !err))
+		if ((s == HF_CRASH_OP_FINISHED && (err || st.size != 3)) ||
+		    (s == HF_CRASH_OP_NONE && !err))
 			return hf_crash_say(run, "%s: state %d, stat %d", names[i], (int)s, err);
 	}
 	return 0;
@@ -520,12 +525,18 @@ static void test_limits(void)
 int main(void)
 {
 	static const struct hf_case cases[] = {
-	    {"counts", test_counts},	 {"the same again", test_same_again},
-	    {"operations", test_operations}, {"replay", test_replay},
-	    {"recovery", test_recovery}, {"depth", test_depth},
-	    {"kill", test_kill},	 {"stray", test_stray},
-	    {"threads", test_threads},	 {"volume", test_volume},
-	    {"errors", test_errors},	 {"limits", test_limits},
+	    {"counts", test_counts},
+	    {"the same again", test_same_again},
+	    {"operations", test_operations},
+	    {"replay", test_replay},
+	    {"recovery", test_recovery},
+	    {"depth", test_depth},
+	    {"kill", test_kill},
+	    {"stray", test_stray},
+	    {"threads", test_threads},
+	    {"volume", test_volume},
+	    {"errors", test_errors},
+	    {"limits", test_limits},
 	};
 
 	return hf_run_suite("explorer", cases, HF_COUNT(cases));

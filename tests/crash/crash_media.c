@@ -51,7 +51,8 @@ static void elsewhere(struct hf_crash_media *m, void (*fn)(struct hf_crash_media
 	pthread_join(t, NULL);
 }
 
-/* Every state of two words that the enumeration comes to: bit 2 a + b of the result for first word a, second b (0 or 1). */
+/* Every state of two words that the enumeration comes to: bit 2 a + b of the result for first word
+ * a, second b (0 or 1). */
 struct states {
 	uint64_t off[2];
 	unsigned seen;
@@ -443,7 +444,8 @@ static void test_power_fail(void)
 	CU_ASSERT_EQUAL(seen, OLD_OLD | NEW_OLD | NEW_NEW);
 }
 
-/* The hash of an image is that of its bytes, however it came about; ids give the same choices again. */
+/* The hash of an image is that of its bytes, however it came about; ids give the same choices
+ * again. */
 struct roundtrip {
 	struct hf_crash_media *copy, *dev;
 	unsigned images;
@@ -508,9 +510,9 @@ static void test_hash_and_id(void)
 
 static void test_bad_ids(void)
 {
-	static const char *const bad[] = {"",	       "s1",	    "s1.w",	"s1.w2",     "s1.w2.q3-",
-					  "s1.w2.p-",  "s1.w2.p3",  "x1.w2.p3-", "s1.w2.p3-.p4-",
-					  "s1.w2.p3-.r", "s-1.w2.p3-"};
+	static const char *const bad[] = {
+	    "",		"s1",	     "s1.w",	      "s1.w2",	     "s1.w2.q3-", "s1.w2.p-",
+	    "s1.w2.p3", "x1.w2.p3-", "s1.w2.p3-.p4-", "s1.w2.p3-.r", "s-1.w2.p3-"};
 	struct id id;
 
 	for (size_t i = 0; i < HF_COUNT(bad); i++)
