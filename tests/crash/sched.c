@@ -1,0 +1,104 @@
+#include "sched.h"
+
+#include "journal/journal.h"
+
+enum { SECOND_NUMBER = 3 }; /* the explorer's own threads are 1 and 2 */
+
+static int me(struct sched *s)
+{
+	return pthread_equal(pthread_self(), s->second) ? 2 : 1;
+}
+
+/* Mutex held. */
+static void give_turn(struct sched *s, int to)
+{
+	s->turn = to;
+	pthread_cond_broadcast(&s->turned);
+}
+
+static void await_turn(struct sched *s, int who)
+{
+	while (s->turn != who)
+		pthread_cond_wait(&s->turned, &s->mutex);
+}
+
+static void event(struct sched *s)
+{
+	int who;
+
+	pthread_mutex_lock(&s->mutex);
+	who = me(s);
+	s->events[who]++;
+	if (s->left[who] > 0 && --s->left[who] == 0 && !s->done[3 - who]) {
+		give_turn(s, 3 - who);
+		await_turn(s, who);
+	}
+	pthread_mutex_unlock(&s->mutex);
+}
+
+static void on_store(void *ctx, moff_t off, uint64_t len, bool nt)
+{
+	struct sched *s = ctx;
+
+	s->under->store(s->under->ctx, off, len, nt);
+	event(s);
+}
+
+static int on_flush(void *ctx, moff_t off, uint64_t len)
+{
+	struct sched *s = ctx;
+	int err = s->under->flush(s->under->ctx, off, len);
+
+	event(s);
+	return err;
+}
+
+static int on_fence(void *ctx)
+{
+	struct sched *s = ctx;
+	int err = s->under->fence(s->under->ctx);
+
+	event(s);
+	return err;
+}
+
+static void finished(struct sched *s, int who)
+{
+	pthread_mutex_lock(&s->mutex);
+	s->done[who] = true;
+	give_turn(s, 3 - who);
+	pthread_mutex_unlock(&s->mutex);
+}
+
+static void *second_main(void *arg)
+{
+	struct sched *s = arg;
+
+	journal_thread_number(SECOND_NUMBER);
+	pthread_mutex_lock(&s->mutex);
+	await_turn(s, 2);
+	pthread_mutex_unlock(&s->mutex);
+	s->fn(s->ctx);
+	finished(s, 2);
+	return NULL;
+}
+
+void sched_run(struct sched *s, struct pm *pm, void (*first)(void *), void (*second)(void *),
+	       void *ctx, uint64_t k, uint64_t m)
+{
+	*s = (struct sched){.pm = pm, .under = pm->hook, .turn = 1, .fn = second, .ctx = ctx};
+	s->left[1] = k;
+	s->left[2] = m;
+	s->hook = (struct pm_hook){.ctx = s, .store = on_store, .flush = on_flush, .fence = on_fence};
+	pthread_mutex_init(&s->mutex, NULL);
+	pthread_cond_init(&s->turned, NULL);
+	if (pthread_create(&s->second, NULL, second_main, s) != 0)
+		HF_ASSERT(!"a second thread");
+	pm->hook = &s->hook;
+	first(ctx);
+	finished(s, 1);
+	pthread_join(s->second, NULL);
+	pm->hook = s->under;
+	pthread_cond_destroy(&s->turned);
+	pthread_mutex_destroy(&s->mutex);
+}
