@@ -285,6 +285,7 @@ int crash_explore(const struct hf_crash_options *opts, struct crash_arena *arena
 		x->dev = arena->dev;
 		x->copy = arena->copy;
 		x->visited = &arena->visited;
+		x->context = arena->context;
 		x->work = (struct hf_crash_run){.x = x, .media = x->dev};
 		x->check = (struct hf_crash_run){.x = x, .media = x->copy};
 		err = explore_run(x);

@@ -146,6 +146,7 @@ struct crash_arena {
 	struct hf_crash_media *dev, *copy;
 	struct visited visited;
 	bool keep_visited;
+	uint64_t context; /* what tells the explorations apart that share them */
 };
 void crash_arena_free(struct crash_arena *a);
 /* opts: complete (explore_options). replay: NULL or what to check alone. */

@@ -3,7 +3,8 @@
 
 #include <stdlib.h>
 
-enum { FILL_PIECE = 65536 };
+/* NUMBER_BASE: more than there will be operations, so that numbers stay what they are. */
+enum { FILL_PIECE = 65536, NUMBER_BASE = 512, OTHER_THREAD = 3, VISITED_MAX = 8 << 20 };
 
 struct fs_runner {
 	struct hf_crash_options opts;
@@ -20,22 +21,23 @@ struct fs_runner {
 
 uint32_t fs_sequence_number(const struct fs_sequence *s)
 {
-	uint64_t base = fs_ops_count() + 1, v = 0;
+	uint64_t v = 0;
 
 	for (unsigned i = s->n; i > 0; i--)
-		v = v * base + s->op[i - 1] + 1;
+		v = v * NUMBER_BASE + s->op[i - 1] + 1;
 	return (uint32_t)(v * FS_SETUPS + s->setup);
 }
 
 bool fs_sequence_of(uint32_t number, struct fs_sequence *out)
 {
-	uint32_t base = (uint32_t)fs_ops_count() + 1, v = number / FS_SETUPS;
+	uint32_t v = number / FS_SETUPS;
 
 	*out = (struct fs_sequence){.setup = number % FS_SETUPS};
-	for (; v; v /= base) {
-		if (out->n == FS_SEQUENCE_MAX || v % base == 0)
+	for (; v; v /= NUMBER_BASE) {
+		if (out->n == FS_SEQUENCE_MAX || v % NUMBER_BASE == 0 ||
+		    v % NUMBER_BASE > fs_ops_count())
 			return false;
-		out->op[out->n++] = v % base - 1;
+		out->op[out->n++] = v % NUMBER_BASE - 1;
 	}
 	return out->n > 0 && out->setup < FS_SETUPS_USED;
 }
@@ -72,6 +74,39 @@ static int fatal(int64_t ret)
 		   : 0;
 }
 
+/* An operation on a thread of its own, which has a lane, flushes and fences of its own. */
+struct errand {
+	hf_volume *vol;
+	const struct fs_op *op;
+	unsigned nth;
+	int64_t ret;
+};
+
+static void *errand_main(void *arg)
+{
+	struct errand *e = arg;
+
+	journal_thread_number(OTHER_THREAD + 1);
+	inode_set_now(CRASH_EPOCH_NS + (e->nth + 1) * 1000000000ll);
+	e->ret = fs_op_do(e->vol, e->op, e->nth);
+	return NULL;
+}
+
+static int64_t do_op(struct fs_runner *r, hf_volume *vol, unsigned i)
+{
+	struct errand e = {.vol = vol, .op = fs_op_at(r->seq.op[i]), .nth = i};
+	pthread_t t;
+	int err;
+
+	if (r->seq.setup != FS_TWO_THREADS || i % 2 == 0)
+		return fs_op_do(vol, e.op, i);
+	err = pthread_create(&t, NULL, errand_main, &e);
+	if (err)
+		return -ENOMEM;
+	pthread_join(t, NULL);
+	return e.ret;
+}
+
 static int run_workload(hf_crash_run *run)
 {
 	struct fs_runner *r = hf_crash_ctx(run);
@@ -84,7 +119,7 @@ static int run_workload(hf_crash_run *run)
 
 		fs_op_print(op, name, sizeof(name));
 		n = hf_crash_op_begin(run, name);
-		err = fatal(fs_op_do(hf_crash_run_volume(run), op, i));
+		err = fatal(do_op(r, hf_crash_run_volume(run), i));
 		hf_crash_op_end(run, n);
 	}
 	return err;
@@ -101,7 +136,7 @@ static int rehearse_ops(struct fs_runner *r, hf_volume *vol)
 		err = snap_take(vol, &r->snap[0]);
 	for (unsigned i = 0; i < r->seq.n && !err; i++) {
 		inode_set_now(CRASH_EPOCH_NS + (i + 1) * 1000000000ll);
-		err = fatal(fs_op_do(vol, fs_op_at(r->seq.op[i]), i));
+		err = fatal(do_op(r, vol, i));
 		if (!err)
 			err = snap_take(vol, &r->snap[i + 1]);
 	}
@@ -315,8 +350,9 @@ struct fs_runner *fs_runner_new(const struct hf_crash_options *opts,
 
 static int runner_start(struct fs_runner *r, const struct fs_sequence *s)
 {
-	if (r->seq.n && s->setup != r->seq.setup)
+	if (r->arena.visited.n > VISITED_MAX)
 		visited_clear(&r->arena.visited);
+	r->arena.context = hash_mix(s->setup);
 	r->seq = *s;
 	r->opts.number = fs_sequence_number(s);
 	return rehearse(r);
