@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <linux/falloc.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/xattr.h>
 
 #define BLOCK 4096u
@@ -257,6 +258,21 @@ static int make_full(hf_volume *vol)
 	return err ? err : closed;
 }
 
+/* So that the next file needs a new block of inodes: numbers begin with a block of their own. */
+static int fill_inode_block(hf_volume *vol)
+{
+	struct hf_statfs st;
+	int err = hf_statfs(vol, &st);
+
+	for (uint64_t i = 0; i < st.inodes_free && !err; i++) {
+		char path[16];
+
+		snprintf(path, sizeof(path), "A/%02u", (unsigned)i);
+		err = hf_mknod(vol, path, S_IFREG | 0644, 0);
+	}
+	return err;
+}
+
 int fs_setup(hf_volume *vol, unsigned which)
 {
 	int err = hf_mkdir(vol, "A", 0755);
@@ -267,6 +283,8 @@ int fs_setup(hf_volume *vol, unsigned which)
 		err = make_file(vol, "A/bar", 0, 100);
 	if (!err)
 		err = hf_setxattr(vol, "foo", "user.a", "value", 5, 0);
+	if (!err && which == 2)
+		err = fill_inode_block(vol);
 	if (!err && which == 3)
 		err = make_full(vol);
 	if (err || (which != 1 && which != FS_TWO_THREADS))
