@@ -44,8 +44,9 @@ int64_t fs_op_do(hf_volume *vol, const struct fs_op *op, unsigned nth);
 /* Its data may be there in part. */
 bool fs_op_is_plain_data(const struct fs_op *op);
 /* What is there before a sequence: 0 a few files; 1 more of them, with a hole, a hard link, an
- * empty directory; 2 a file with a whole frame, all inodes in use; 3 a volume with three free blocks; 4 as 1, and
- * every second operation is another thread's. */
+ * empty directory; 2 a file with a whole frame, no free inode; 3 a volume with three free blocks; 4
+ * as 1, and every second operation is another thread's. In 1, 2 and 4 all free blocks have old
+ * bytes. */
 enum { FS_SETUPS_USED = 5, FS_TWO_THREADS = 4 };
 #define FS_FULL "full"
 int fs_setup(hf_volume *vol, unsigned which);

@@ -273,10 +273,37 @@ static int fill_inode_block(hf_volume *vol)
 	return err;
 }
 
+/* Every free block has had somebody's bytes: what is not zeroed shows. */
+static int soil(hf_volume *vol)
+{
+	enum { PIECE = 256 * 1024 };
+	uint8_t *buf = malloc(PIECE);
+	ssize_t got = PIECE;
+	hf_file *f;
+	int err = buf ? hf_open(vol, FS_FULL, HF_O_RDWR | HF_O_CREAT, 0600, &f) : -ENOMEM;
+
+	if (err) {
+		free(buf);
+		return err;
+	}
+	pattern(buf, PIECE, 1);
+	while (got > 0)
+		got = hf_append(f, buf, PIECE, NULL);
+	free(buf);
+	err = hf_close(&f);
+	if (!err && got != -ENOSPC)
+		err = (int)got;
+	return err ? err : hf_unlink(vol, FS_FULL);
+}
+
 int fs_setup(hf_volume *vol, unsigned which)
 {
-	int err = hf_mkdir(vol, "A", 0755);
+	int err = which == 0 || which == 3 ? 0 : soil(vol);
 
+	if (!err)
+		err = hf_syncfs(vol);
+	if (!err)
+		err = hf_mkdir(vol, "A", 0755);
 	if (!err)
 		err = make_file(vol, "foo", 0, which == 2 ? HF_FRAME_SIZE + 9000u : 9000u);
 	if (!err)
