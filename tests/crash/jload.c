@@ -36,6 +36,8 @@ struct jrun {
 	hf_crash_run *run;
 	struct thread_state t[2];
 	bool two, go_on, no_volume;
+	unsigned alone; /* operations of the first before the second begins */
+	uint32_t lane; /* the workload's thread number */
 	uint64_t k, m;
 	struct sched sched;
 	int err;
@@ -171,6 +173,10 @@ static int op_do(struct jrun *r, unsigned t, unsigned i, char op)
 
 	if (op == 'c')
 		return checkpoint(r);
+	if (op == 'l')
+		journal_thread_number(r->lane = 3 - r->lane);
+	if (op == 'l' || op == '|')
+		return 0;
 	if (op == 'o' || op == 'F') {
 		err = journal_close(&r->j);
 		if (!err && op == 'F')
@@ -222,11 +228,11 @@ static int run_setup(hf_crash_run *run)
 	return err;
 }
 
-static void thread_run(struct jrun *r, unsigned t)
+static void thread_run(struct jrun *r, unsigned t, unsigned from, unsigned to, bool scheduled)
 {
 	struct thread_state *th = &r->t[t];
 
-	for (unsigned i = 0; i < th->n && !r->err; i++) {
+	for (unsigned i = from; i < to && !r->err; i++) {
 		char name[16];
 		uint32_t op;
 
@@ -235,18 +241,26 @@ static void thread_run(struct jrun *r, unsigned t)
 		op = hf_crash_op_begin(r->run, name);
 		r->err = op_do(r, t, i, th->ops[i]);
 		th->done = i + 1;
+		if (scheduled)
+			sched_inside(&r->sched, true);
 		hf_crash_op_end(r->run, op);
+		if (scheduled)
+			sched_inside(&r->sched, false);
 	}
 }
 
 static void first(void *ctx)
 {
-	thread_run(ctx, 0);
+	struct jrun *r = ctx;
+
+	thread_run(r, 0, r->alone, r->t[0].n, true);
 }
 
 static void second(void *ctx)
 {
-	thread_run(ctx, 1);
+	struct jrun *r = ctx;
+
+	thread_run(r, 1, 0, r->t[1].n, true);
 }
 
 static int run_ops(hf_crash_run *run)
@@ -257,10 +271,13 @@ static int run_ops(hf_crash_run *run)
 	if (err)
 		return err;
 	r->run = run;
+	r->lane = 1;
+	r->alone = r->two ? (unsigned)strcspn(r->t[0].ops, "|") : r->t[0].n;
+	if (r->alone == r->t[0].n && r->two)
+		r->alone = 0;
+	thread_run(r, 0, 0, r->alone, false);
 	if (r->two)
 		sched_run(&r->sched, r->pm, first, second, r, r->k, r->m);
-	else
-		thread_run(r, 0);
 	closed = journal_close(&r->j);
 	return r->err ? r->err : closed;
 }

@@ -4,7 +4,7 @@
 
 #include "load.h"
 
-enum { JLOAD_OPS = 16 };
+enum { JLOAD_OPS = 20 };
 
 /* One letter per operation, for up to two threads:
  *	s  a small transaction: the hot words
@@ -13,6 +13,8 @@ enum { JLOAD_OPS = 16 };
  *	f  a fresh block and the pointer to it
  *	d  a block of data stored non-temporally, from an odd place on, and the pointer to it
  *	c  a checkpoint (at the end of a list for two threads: one round of it, which does not wait)
+ *	l  the other lane from here on
+ *	|  with two threads: until here the first is alone
  *	o  closes the journal and opens it again
  *	F  a new volume where the old one was, with the same seed; what is in its blocks stays
  */

@@ -183,7 +183,9 @@ static void pair_step(struct runner *r, unsigned t, const struct load_step *s)
 	if (fatal(s->fn(&r->world[t], s)))
 		r->err = -EUCLEAN;
 	r->state[t] = HF_CRASH_OP_FINISHED;
+	sched_inside(&r->sched, true);
 	hf_crash_op_end(r->run, op);
+	sched_inside(&r->sched, false);
 }
 
 static void pair_first(void *ctx)
@@ -281,13 +283,50 @@ static int use_it(hf_crash_run *run, hf_volume *vol, const struct snap *have)
 	return hf_crash_run_first(run) ? no_findings(run, vol) : 0;
 }
 
+/* Bytes of a file that was removed before. */
+static bool has_old_bytes(hf_volume *vol, const char *path)
+{
+	static uint8_t buf[65536];
+	hf_file *f;
+	ssize_t n;
+	unsigned run = 0;
+
+	if (!path || hf_open(vol, path, HF_O_RDONLY, 0, &f) != 0)
+		return false;
+	n = hf_pread(f, buf, sizeof(buf), 0);
+	hf_close(&f);
+	for (ssize_t i = 0; i < n && run < 16; i++)
+		run = buf[i] == LOAD_OLD_BYTE ? run + 1 : 0;
+	return run == 16;
+}
+
+static const char *old_bytes(const struct load *l, hf_volume *vol)
+{
+	const struct load_step *lists[3] = {l->setup, l->steps, l->second};
+
+	for (unsigned k = 0; k < 3; k++)
+		for (unsigned i = 0; i < count(lists[k]); i++) {
+			const struct load_step *s = &lists[k][i];
+
+			if (has_old_bytes(vol, s->a))
+				return s->a;
+			if (s->b && has_old_bytes(vol, s->b))
+				return s->b;
+		}
+	return NULL;
+}
+
 static int run_check(hf_crash_run *run)
 {
 	struct runner *r = hf_crash_ctx(run);
 	hf_volume *vol = hf_crash_run_volume(run);
+	const char *old = old_bytes(r->l, vol);
 	struct snap *have;
-	int err = snap_take(vol, &have);
+	int err;
 
+	if (old)
+		return hf_crash_say(run, "%s has bytes of a file that was removed", old);
+	err = snap_take(vol, &have);
 	if (err)
 		return hf_crash_say(run, "it cannot be read: %s", hf_errormsg());
 	err = tree_ok(run, r, have) ? use_it(run, vol, have) : -EUCLEAN;

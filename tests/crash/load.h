@@ -6,7 +6,11 @@
 #include "crash/fs.h"
 #include "sched.h"
 
-enum { LOAD_FILES = 2, LOAD_STEPS = 12 };
+enum {
+	LOAD_FILES = 2,
+	LOAD_STEPS = 12,
+	LOAD_OLD_BYTE = 0xee, /* of files that are removed before anything else: nobody may see it again */
+};
 
 /* Who runs the steps: under the explorer, or before, to know what is there after each. */
 struct load_world {

@@ -2,7 +2,12 @@
 
 #include "journal/journal.h"
 
-enum { SECOND_NUMBER = 3 }; /* the explorer's own threads are 1 and 2 */
+#include <time.h>
+
+enum {
+	SECOND_NUMBER = 3, /* the explorer's own threads are 1 and 2 */
+	STUCK_NS = 50000000,
+};
 
 static int me(struct sched *s)
 {
@@ -16,18 +21,46 @@ static void give_turn(struct sched *s, int to)
 	pthread_cond_broadcast(&s->turned);
 }
 
+/* Mutex held. Nothing heard of the other for a while: it waits for one of our locks. */
+static void take_turn(struct sched *s, int who)
+{
+	uint64_t seen = s->events[3 - who];
+	struct timespec until;
+	int err = 0;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += STUCK_NS;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	while (s->turn != who && !err)
+		err = pthread_cond_timedwait(&s->turned, &s->mutex, &until);
+	if (err && s->turn != who && !s->inside[3 - who] && s->events[3 - who] == seen)
+		s->turn = who;
+}
+
 static void await_turn(struct sched *s, int who)
 {
 	while (s->turn != who)
-		pthread_cond_wait(&s->turned, &s->mutex);
+		take_turn(s, who);
 }
 
-static void event(struct sched *s)
+static void event_begins(struct sched *s)
 {
-	int who;
+	int who = me(s);
 
 	pthread_mutex_lock(&s->mutex);
-	who = me(s);
+	while (s->turn != who)
+		pthread_cond_wait(&s->turned, &s->mutex);
+	s->inside[who] = true;
+	pthread_mutex_unlock(&s->mutex);
+}
+
+static void event_ends(struct sched *s)
+{
+	int who = me(s);
+
+	pthread_mutex_lock(&s->mutex);
+	s->inside[who] = false;
 	s->events[who]++;
 	if (s->left[who] > 0 && --s->left[who] == 0 && !s->done[3 - who]) {
 		give_turn(s, 3 - who);
@@ -36,29 +69,41 @@ static void event(struct sched *s)
 	pthread_mutex_unlock(&s->mutex);
 }
 
+void sched_inside(struct sched *s, bool on)
+{
+	pthread_mutex_lock(&s->mutex);
+	s->inside[me(s)] = on;
+	pthread_mutex_unlock(&s->mutex);
+}
+
 static void on_store(void *ctx, moff_t off, uint64_t len, bool nt)
 {
 	struct sched *s = ctx;
 
+	event_begins(s);
 	s->under->store(s->under->ctx, off, len, nt);
-	event(s);
+	event_ends(s);
 }
 
 static int on_flush(void *ctx, moff_t off, uint64_t len)
 {
 	struct sched *s = ctx;
-	int err = s->under->flush(s->under->ctx, off, len);
+	int err;
 
-	event(s);
+	event_begins(s);
+	err = s->under->flush(s->under->ctx, off, len);
+	event_ends(s);
 	return err;
 }
 
 static int on_fence(void *ctx)
 {
 	struct sched *s = ctx;
-	int err = s->under->fence(s->under->ctx);
+	int err;
 
-	event(s);
+	event_begins(s);
+	err = s->under->fence(s->under->ctx);
+	event_ends(s);
 	return err;
 }
 
@@ -66,7 +111,8 @@ static void finished(struct sched *s, int who)
 {
 	pthread_mutex_lock(&s->mutex);
 	s->done[who] = true;
-	give_turn(s, 3 - who);
+	if (s->turn == who)
+		give_turn(s, 3 - who);
 	pthread_mutex_unlock(&s->mutex);
 }
 

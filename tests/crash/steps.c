@@ -217,3 +217,21 @@ int64_t step_scatter(struct load_world *w, const struct load_step *s)
 	}
 	return ret;
 }
+
+/* So that blocks which are handed out are not zeros. */
+int64_t step_dirty(struct load_world *w, const struct load_step *s)
+{
+	uint8_t *buf = malloc(s->len);
+	hf_file *f;
+	int64_t ret = hf_open(w->vol, "old", HF_O_RDWR | HF_O_CREAT, 0644, &f);
+
+	if (!buf || ret) {
+		free(buf);
+		return ret ? ret : -ENOMEM;
+	}
+	memset(buf, LOAD_OLD_BYTE, s->len);
+	ret = hf_pwrite(f, buf, s->len, 0);
+	free(buf);
+	hf_close(&f);
+	return ret < 0 ? ret : hf_unlink(w->vol, "old");
+}
