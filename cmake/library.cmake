@@ -64,7 +64,9 @@ set(man3 ${CMAKE_CURRENT_BINARY_DIR}/man3)
 add_custom_command(OUTPUT ${man3}/hf_volumes.3
   COMMAND ${CMAKE_COMMAND} -E make_directory ${man3}
   COMMAND awk -v out=${man3} -f ${PROJECT_SOURCE_DIR}/docs/man/gen.awk ${PROJECT_SOURCE_DIR}/include/holdfast.h
-  DEPENDS include/holdfast.h docs/man/gen.awk VERBATIM)
+  COMMAND awk -v out=${man3} -v header=holdfast/crash.h -f ${PROJECT_SOURCE_DIR}/docs/man/gen.awk
+    ${PROJECT_SOURCE_DIR}/include/holdfast/crash.h
+  DEPENDS include/holdfast.h include/holdfast/crash.h docs/man/gen.awk VERBATIM)
 add_custom_target(man ALL DEPENDS ${man3}/hf_volumes.3)
 install(DIRECTORY ${man3} DESTINATION ${CMAKE_INSTALL_MANDIR})
 foreach(section 1 8)

@@ -150,7 +150,7 @@ HF_API int hf_crash_replay(const struct hf_crash_options *opts, const char *id, 
 /* The seed and the number of the workload in an id. -EINVAL */
 HF_API int hf_crash_id_parse(const char *id, uint64_t *seed, uint32_t *number);
 
-/* ---- for the callbacks */
+/* ---- crash callbacks */
 HF_API void *hf_crash_ctx(hf_crash_run *run);
 /* The device: of the workload in the workload, of the crash image in recover and check. */
 HF_API hf_crash_media *hf_crash_run_media(hf_crash_run *run);

@@ -85,6 +85,8 @@ struct fs_runner *fs_runner_new(const struct hf_crash_options *opts,
 void fs_runner_free(struct fs_runner *r);
 int fs_runner_explore(struct fs_runner *r, const struct fs_sequence *s,
 		      struct hf_crash_result *out);
+/* The explorations from now on stop after so long; 0: no limit. */
+void fs_runner_limit(struct fs_runner *r, double seconds);
 int fs_runner_replay(struct fs_runner *r, const char *id, struct hf_crash_result *out);
 
 #endif

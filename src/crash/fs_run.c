@@ -366,6 +366,11 @@ int fs_runner_explore(struct fs_runner *r, const struct fs_sequence *s, struct h
 	return err ? err : crash_explore(&r->opts, &r->arena, NULL, out);
 }
 
+void fs_runner_limit(struct fs_runner *r, double seconds)
+{
+	r->opts.seconds = seconds;
+}
+
 int fs_runner_replay(struct fs_runner *r, const char *id, struct hf_crash_result *out)
 {
 	struct fs_sequence s;

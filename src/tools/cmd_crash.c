@@ -206,7 +206,8 @@ static void show_bar(struct crash_cmd *c, uint64_t done, uint64_t total)
 		progress_update(&c->bar, done, total, "sequences");
 }
 
-/* All sequences of n operations, in an order of the seed's, until the time is over or there are enough failures. False: stop. */
+/* All sequences of n operations, in an order of the seed's, until the time is over or there are enough failures: then *go_on is
+ * false. */
 static int run_length(struct crash_cmd *c, unsigned n, bool *go_on)
 {
 	uint64_t total = FS_SETUPS_USED, step, at;
@@ -222,14 +223,17 @@ static int run_length(struct crash_cmd *c, unsigned n, bool *go_on)
 		struct hf_crash_result r;
 		int err;
 
-		*go_on = (c->seconds == 0 || elapsed(c) < c->seconds) && c->total.failures < FAILURES_MAX;
+		*go_on = *go_on && (c->seconds == 0 || elapsed(c) < c->seconds) && c->total.failures < FAILURES_MAX;
 		if (!*go_on)
 			return 0;
+		if (c->seconds > 0)
+			fs_runner_limit(c->runner, c->seconds - elapsed(c) + 0.001);
 		err = fs_runner_explore(c->runner, &s, &r);
 		add(c, &r);
 		c->sequences++;
 		if (err)
 			return err;
+		*go_on = !r.stopped || r.failures > 0;
 		show_bar(c, i + 1, total);
 	}
 	return 0;
