@@ -7,8 +7,8 @@ out=$("$bin" crash --ops create,link --depth 1 --images 32 --json) || fail "exit
 for key in states images seconds failures seed sequences; do
 	echo "$out" | grep -q "\"$key\": " || fail "no $key in: $out"
 done
-a=$("$bin" crash --ops rename --depth 1 --images 16 --json | grep -v seconds)
-b=$("$bin" crash --ops rename --depth 1 --images 16 --json | grep -v seconds)
+a=$("$bin" crash --ops link --depth 1 --images 16 --json | grep -v seconds)
+b=$("$bin" crash --ops link --depth 1 --images 16 --json | grep -v seconds)
 [ "$a" = "$b" ] || fail "two runs differ: $a $b"
 "$bin" crash --ops nothing >/dev/null 2>&1 && fail "an unknown operation is taken"
 "$bin" crash --depth 9 >/dev/null 2>&1 && fail "a depth of 9 is taken"
