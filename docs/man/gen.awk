@@ -1,9 +1,9 @@
 # Makes the man pages of section 3 from include/holdfast.h: one page for each of its parts, so that there is one text.
-# usage: awk -v out=DIR -f gen.awk holdfast.h
+# usage: awk -v out=DIR [-v header=holdfast/crash.h] -f gen.awk FILE
 function flush_page() {
 	if (file) {
 		if (synopsis)
-			printf ".SH SYNOPSIS\n.nf\n#include <holdfast.h>\n.sp\n%s.fi\n", synopsis > file
+			printf ".SH SYNOPSIS\n.nf\n#include <%s>\n.sp\n%s.fi\n", header ? header : "holdfast.h", synopsis > file
 		printf ".SH DESCRIPTION\n%s.SH ERRORS\nFunctions return 0 (or a count) or a negative errno value;\n.BR hf_errormsg ()\ngives the sentence.\n.SH SEE ALSO\n.BR holdfast (1)\n", body > file
 		close(file)
 	}

@@ -45,6 +45,8 @@ struct mkfs_args {
 	const uint8_t *uuid;		/* NULL: random */
 	uint32_t uid, gid;		/* of the root directory */
 	uint32_t root_mode;		/* 0: 0755 */
+	uint64_t seed;			/* 0: random. Of a simulation: the same bytes each time */
+	uint64_t now_ns;		/* 0: the clock */
 };
 /* Writes an empty volume. Order: the old superblocks are wiped and fenced; lanes, lines, table and root are written and
  * fenced; then the superblocks. Nothing is checked for old content (the caller did). */

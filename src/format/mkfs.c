@@ -51,7 +51,8 @@ static int plan(struct mkfs *m)
 	g->lanes_off = MOFF(g->alloc_off.v + round_up_u64(g->nframes * HF_LINE, HF_BLOCK_SIZE));
 	choose_lanes(bytes, g);
 	g->first_data = moff_to_mblk(MOFF(g->lanes_off.v + g->nlanes * g->lane_bytes));
-	err = hash_random(&g->seed, sizeof(g->seed));
+	g->seed = m->args->seed;
+	err = g->seed ? 0 : hash_random(&g->seed, sizeof(g->seed));
 	if (err)
 		return err;
 	if (m->args->uuid) {
@@ -65,6 +66,8 @@ static int plan(struct mkfs *m)
 	}
 	clock_gettime(CLOCK_REALTIME, &ts);
 	m->now_ns = (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+	if (m->args->now_ns)
+		m->now_ns = m->args->now_ns;
 	g->created_ns = m->now_ns;
 	return 0;
 }

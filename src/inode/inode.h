@@ -54,6 +54,7 @@ struct inode_init {
 };
 
 int64_t inode_now_ns(void);				/* coarse real-time clock */
+void inode_set_now(int64_t ns);				/* this thread's clock stands there; 0: it goes again. For simulations */
 
 /* ---- the table and the cache. max_cached: bound on cached inodes (0: 65536); those in use are never evicted. */
 int itable_open(struct fs *fs, uint32_t max_cached);	/* sets fs->itable */

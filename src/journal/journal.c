@@ -50,7 +50,7 @@ int journal_open(struct pm *pm, const struct geo *geo, struct journal **out)
 	err = j->filter ? lanes_init(j) : err_set(-ENOMEM, "journal: out of memory");
 	if (!err)
 		err = recover_run(j);
-	if (!err && !j->read_only)
+	if (!err && !j->read_only && !pm->no_threads)
 		err = ckpt_start(j);
 	if (err) {
 		journal_free(j);

@@ -40,6 +40,8 @@ jseq_t journal_published(const struct journal *j);	/* a record with seq <= this 
 /* Sticky: every later commit returns -ESHUTDOWN. Keeps the first reason. */
 void journal_shutdown(struct journal *j, int err);
 int journal_state(const struct journal *j);		/* 0 or -ESHUTDOWN */
+/* This thread's number (from 1), which says the lane it takes first: simulations want the same one in each run. 0: the next. */
+void journal_thread_number(uint32_t n);
 void journal_stat(const struct journal *j, struct journal_stat *out);
 /* The valid records, oldest first, for 'holdfast dump journal' and hf_check; reads the media only, needs no journal.
  * items are the raw items behind the header. Stops when fn returns non-zero and returns that. */

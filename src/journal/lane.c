@@ -7,14 +7,20 @@
 
 /* A small number per thread, so that a thread comes back to the lane (and the pool slot) whose
  * lines it has. */
+static HF_TLS uint32_t thread_number;
+
 uint32_t lane_thread_number(void)
 {
 	static _Atomic uint32_t last;
-	static _Thread_local uint32_t mine __attribute__((tls_model("initial-exec")));
 
-	if (mine == 0)
-		mine = atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
-	return mine;
+	if (thread_number == 0)
+		thread_number = atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
+	return thread_number;
+}
+
+void journal_thread_number(uint32_t n)
+{
+	thread_number = n;
 }
 
 static bool lane_try(struct lane *l)

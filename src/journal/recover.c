@@ -283,7 +283,10 @@ static int recover_scanned(struct journal *j, struct scan *s)
 		err = check_items(s, &max_entries);
 	if (err)
 		return err;
-	c = s->nrec ? s->rec[s->nrec - 1].seq : s->c;
+	/* I-JNL-13: above every number that was taken, also by the transactions that the crash cut off, one per lane at
+	 * most. What is there of their records could become whole: by a later record in their place that has the same
+	 * bytes in the lines that are missing, and is itself cut off. Then their numbers must be none that count. */
+	c = (s->nrec ? s->rec[s->nrec - 1].seq : s->c) + s->geo->nlanes;
 	if (j->read_only && s->nrec > 0)
 		return err_set(-EROFS,
 			       "the journal has %zu transactions to replay: mount read-write once",
@@ -302,8 +305,6 @@ static int recover_scanned(struct journal *j, struct scan *s)
 	}
 	j->replayed = s->nrec;
 	atomic_store(&j->published, c);
-	/* I-JNL-13: numbers go on above every one that was seen, so that nothing old is ever above
-	 * C. */
 	atomic_store(&j->next, c + 1);
 	return 0;
 }

@@ -220,6 +220,7 @@ static struct pm *pm_new(const char *path, const struct pm_open_args *args)
 	pm->fd = -1;
 	pm->hook = args->hook;
 	pm->read_only = args->read_only;
+	pm->no_threads = args->no_threads;
 	snprintf(pm->path, sizeof(pm->path), "%s", path);
 	priv->page_size = (size_t)sysconf(_SC_PAGESIZE);
 	return pm;

@@ -67,6 +67,7 @@ struct pm {
 	int fd;				/* holds the lock; CLOEXEC; -1 for memory */
 	uint64_t fork_token;		/* see pm_is_child */
 	bool read_only;
+	bool no_threads;		/* the layers above start no thread for it */
 	char path[256];
 	void *priv;
 };
@@ -78,6 +79,7 @@ struct pm_open_args {
 	enum pm_gran gran;
 	bool no_msync;			/* PM_PAGE sources: do not msync; survives a process crash only */
 	const struct pm_hook *hook;
+	bool no_threads;		/* for simulations, which want the same run each time */
 };
 
 /* Opens and maps a device-DAX node or a file, and takes the exclusive lock. Errors, each with its sentence: -ENOENT,

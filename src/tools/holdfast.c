@@ -27,6 +27,7 @@ static const struct verb verbs[] = {
 	{"frames", cmd_frames, "show the volume as a map of its frames"},
 	{"dump", cmd_dump, "print on-media structures as JSON"},
 	{"bench", cmd_bench, "measure against the raw memory"},
+	{"crash", cmd_crash, "check every crash state of sequences of operations"},
 };
 
 static void print_verbs(FILE *to)

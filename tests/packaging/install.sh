@@ -22,6 +22,13 @@ cc -std=c11 "$src/examples/hello.c" -o "$tmp/static" $(pkg-config --cflags holdf
 	$(pkg-config --libs libpmem2 libndctl libdaxctl libxxhash jansson) -pthread
 "$tmp/static" "$tmp/vol2"
 
+sed -i "s|^prefix=.*|prefix=$tmp/usr|" "$(find "$tmp/usr" -name holdfast-crash.pc)"
+cc -std=c11 -Wall -Wextra -Werror "$src/examples/crash_your_own.c" -o "$tmp/own" $(pkg-config --cflags --libs holdfast-crash)
+LD_LIBRARY_PATH=$libdir "$tmp/own" --fixed
+cc -std=c11 "$src/examples/crash_your_own.c" -o "$tmp/own_static" $(pkg-config --cflags holdfast-crash) \
+	"$libdir/libholdfast-crash.a" $(pkg-config --libs libpmem2 libndctl libdaxctl libxxhash jansson) -pthread
+"$tmp/own_static" --fixed
+
 mkdir "$tmp/proj"
 cat >"$tmp/proj/CMakeLists.txt" <<EOF
 cmake_minimum_required(VERSION 3.22)

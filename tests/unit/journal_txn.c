@@ -407,13 +407,13 @@ static void test_fail_record(void)
 	CU_ASSERT_EQUAL(txn_commit(t, NULL), -EIO);
 	CU_ASSERT(c.n == 1 && c.outcome[0] == TXN_FAILED);
 	CU_ASSERT_EQUAL(word(&v, 0), 1); /* nothing was applied */
-	expect_shut(&v, 0);
+	expect_shut(&v, v.geo.nlanes);
 	/* Unmount writes nothing, and the next mount finds it done or not. */
 	before = v.sim->stores;
 	CU_ASSERT_EQUAL(journal_close(&v.j), -ESHUTDOWN);
 	CU_ASSERT_EQUAL(v.sim->stores, before);
 	CU_ASSERT_EQUAL(journal_read_c(v.sim->pm, &v.geo, &now), 0);
-	CU_ASSERT_EQUAL(now.v, 0);
+	CU_ASSERT_EQUAL(now.v, v.geo.nlanes);
 	CU_ASSERT_EQUAL(journal_open(v.sim->pm, &v.geo, &v.j), 0);
 	CU_ASSERT(word(&v, 0) == 1 || word(&v, 0) == 2);
 	vol_free(&v);
@@ -436,7 +436,7 @@ static void test_fail_before_record(void)
 		CU_ASSERT_EQUAL(txn_commit(t, NULL), -EIO);
 		CU_ASSERT(c.n == 1 && c.outcome[0] == TXN_ABORTED);
 		CU_ASSERT_EQUAL(word(&v, 0), 0);
-		expect_shut(&v, 0);
+		expect_shut(&v, v.geo.nlanes);
 		vol_free(&v);
 	}
 }
@@ -457,11 +457,11 @@ static void test_fail_checkpoint(void)
 			v.sim->fail_fence = v.sim->fences + 1 + (at - 3);
 		CU_ASSERT_EQUAL(journal_checkpoint(v.j), -EIO);
 		CU_ASSERT_EQUAL(word(&v, 0), 1);
-		expect_shut(&v, 0);
+		expect_shut(&v, v.geo.nlanes);
 		CU_ASSERT_EQUAL(journal_close(&v.j), -ESHUTDOWN);
 		memcpy(v.sim->mem, v.sim->shadow, v.sim->size); /* the power goes */
 		CU_ASSERT_EQUAL(journal_read_c(v.sim->pm, &v.geo, &c), 0);
-		CU_ASSERT_EQUAL(c.v, 0);
+		CU_ASSERT_EQUAL(c.v, v.geo.nlanes);
 		CU_ASSERT_EQUAL(journal_open(v.sim->pm, &v.geo, &v.j), 0);
 		CU_ASSERT_EQUAL(word(&v, 0), 1);
 		vol_free(&v);
@@ -488,8 +488,8 @@ static void test_shutdown_during_checkpoint(void)
 	v.sim->on_fence = shut_during;
 	CU_ASSERT_NOT_EQUAL(journal_checkpoint(v.j), 0);
 	CU_ASSERT_EQUAL(journal_read_c(v.sim->pm, &v.geo, &c), 0);
-	CU_ASSERT_EQUAL(c.v, 0);
-	expect_shut(&v, 0);
+	CU_ASSERT_EQUAL(c.v, v.geo.nlanes);
+	expect_shut(&v, v.geo.nlanes);
 	vol_free(&v);
 }
 
@@ -542,7 +542,7 @@ static void test_dirtied_again(void)
 		v.sim->on_flush = NULL;
 		CU_ASSERT_TRUE(a.done);
 		CU_ASSERT_EQUAL(journal_checkpoint(v.j), 0);
-		CU_ASSERT_EQUAL(journal_published(v.j).v, 3);
+		CU_ASSERT_EQUAL(journal_published(v.j).v, 3 + v.geo.nlanes);
 		/* Power fails with C above it all: in place it must be. */
 		sim_load(v.sim, v.sim->shadow);
 		CU_ASSERT_EQUAL(word(&v, 0), 2);
@@ -634,14 +634,14 @@ static void test_stat(void)
 
 		set(&v, t, 0, i);
 		CU_ASSERT_EQUAL(txn_commit(t, &seq), 0);
-		CU_ASSERT_EQUAL(seq.v, i + 1);
+		CU_ASSERT_EQUAL(seq.v, v.geo.nlanes + i + 1);
 	}
-	CU_ASSERT_EQUAL(journal_published(v.j).v, 0);
+	CU_ASSERT_EQUAL(journal_published(v.j).v, v.geo.nlanes);
 	CU_ASSERT_EQUAL(journal_checkpoint(v.j), 0);
-	CU_ASSERT_EQUAL(journal_published(v.j).v, 10);
+	CU_ASSERT_EQUAL(journal_published(v.j).v, v.geo.nlanes + 10);
 	journal_stat(v.j, &st);
 	CU_ASSERT(st.commits == 10 && st.checkpoints == 1 && st.lines_flushed == 1 &&
-		  st.next.v == 11);
+		  st.next.v == v.geo.nlanes + 11);
 	CU_ASSERT_EQUAL(journal_checkpoint(v.j), 0);
 	journal_stat(v.j, &st);
 	CU_ASSERT_EQUAL(st.checkpoints, 1);
@@ -649,7 +649,8 @@ static void test_stat(void)
 	CU_ASSERT_PTR_NULL(v.j);
 	CU_ASSERT_EQUAL(journal_open(v.sim->pm, &v.geo, &v.j), 0);
 	journal_stat(v.j, &st);
-	CU_ASSERT(st.replayed == 0 && st.next.v == 11 && st.published.v == 10);
+	CU_ASSERT(st.replayed == 0 && st.next.v == 2 * v.geo.nlanes + 11 &&
+		  st.published.v == 2 * v.geo.nlanes + 10);
 	vol_free(&v);
 }
 

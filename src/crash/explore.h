@@ -1,0 +1,167 @@
+/* What the files of the explorer share. */
+#ifndef HF_CRASH_EXPLORE_H
+#define HF_CRASH_EXPLORE_H
+
+#include "crash/media.h"
+#include "file/volume.h"
+
+#include <pthread.h>
+
+#define CRASH_EPOCH_NS 1700000000000000000ll /* the clock of simulated runs starts here */
+#define CRASH_CHOICES  64
+#define CRASH_ID_MAX   65536
+#define CRASH_TEXT_MAX 8192
+#define CRASH_LEVELS   8
+
+/* ---- build.c: an image as a choice per pending line */
+struct builder {
+	struct hf_crash_media *m;
+	size_t n, cap;
+	const uint32_t *no;	/* the pending lines */
+	struct choice *c;	/* the present choice */
+	uint64_t *h;		/* what it does to the hash */
+	struct choice *options; /* CRASH_CHOICES per line */
+	uint8_t *nwhole, *noptions;
+	uint64_t hash;
+};
+int builder_start(struct builder *b, struct hf_crash_media *m, uint64_t seed);
+void builder_free(struct builder *b);
+void builder_set(struct builder *b, size_t i, struct choice c);
+void builder_set_all(struct builder *b, struct choice c);
+
+struct budget {
+	uint32_t all_below, max_images;
+	uint64_t seed;
+};
+/* Calls fn for each state that is tried; it returns false to stop. */
+typedef bool builder_fn(void *ctx, struct builder *b);
+void builder_enumerate(struct builder *b, const struct budget *budget, builder_fn *fn, void *ctx);
+
+/* ---- id.c: an image as text */
+enum id_kind { ID_CHOICES, ID_KILL, ID_STRAY };
+struct id_level {
+	uint32_t point;
+	enum id_kind kind;
+	const char *list; /* "-3,5k1" in the id */
+};
+struct id {
+	const char *text;
+	uint64_t seed;
+	uint32_t number;
+	struct hf_crash_model model;
+	unsigned levels;
+	struct id_level level[CRASH_LEVELS];
+};
+int id_parse(const char *text, struct id *out);
+/* The beginning of an id, up to the number of the point. */
+void id_begin(char id[CRASH_ID_MAX], const struct hf_crash_options *o, uint32_t point);
+/* Appends the present choices to an id of CRASH_ID_MAX bytes: the shorter of the lines that are
+ * there and of those that are not. */
+void id_add_choices(char *id, const struct builder *b);
+/* The reverse. -EINVAL: does not fit the lines there are. */
+int id_set_choices(const char *list, struct builder *b);
+
+/* ---- visited.c: hashes seen */
+struct visited {
+	uint64_t *slot;
+	size_t n, cap;
+};
+/* True: it is new. Without memory everything is new. */
+bool visited_add(struct visited *v, uint64_t hash);
+void visited_clear(struct visited *v);
+void visited_free(struct visited *v);
+
+/* ---- explore.c */
+struct op {
+	char *name;
+	enum hf_crash_op_state state;
+};
+
+struct explorer;
+struct hf_crash_run {
+	struct explorer *x;
+	hf_crash_media *media;
+	hf_volume *vol;
+};
+
+/* An image from a crash of recovery: what differs from the workload's durable bytes. */
+struct diff {
+	uint32_t no;
+	uint8_t line[HF_LINE];
+};
+struct image {
+	struct diff *d;
+	size_t n;
+	unsigned level;
+	char *id, *where, *left_out;
+	uint64_t nleft_out;
+};
+
+enum point_kind { POINT_NONE, POINT_FENCE, POINT_OP_END, POINT_END };
+
+struct explorer {
+	struct hf_crash_options o;
+	struct hf_crash_media *dev, *copy;
+	struct hf_crash_run work, check;
+	struct builder b, rb; /* of dev, of copy */
+	struct visited *visited;
+	struct image *queue;
+	size_t nqueue, queue_cap;
+	struct hf_crash_result res;
+	int64_t start_ns;
+	struct geo geo; /* nlanes 0: raw */
+
+	/* The workload's thread asks for a point and waits; the caller's thread explores. */
+	pthread_t thread;
+	pthread_mutex_t mutex;
+	pthread_cond_t asked, answered;
+	enum point_kind want;
+	bool done, begun, quiet;
+	int err; /* the workload's, or ours */
+	char err_text[512];
+
+	struct op *ops;
+	uint32_t nops, ops_cap;
+	uint64_t context;      /* hash of the announcements: what the check may expect */
+	uint32_t point, fence; /* fences since the last announcement */
+	bool first;
+
+	/* The image under way. */
+	unsigned level; /* recoveries that were crashed */
+	char id[CRASH_ID_MAX], next_id[CRASH_ID_MAX];
+	char where[256];
+	uint32_t recovery_point;
+	bool look; /* for crashes of this recovery */
+	char text[CRASH_TEXT_MAX], left_out[CRASH_TEXT_MAX];
+	uint64_t nleft_out;
+
+	const struct id *replay; /* NULL: explore */
+	bool replayed;
+	struct image found; /* the image of the id's next level */
+};
+
+/* Devices that are used again, and hashes that outlive one exploration: for many short workloads
+ * that begin alike. */
+struct crash_arena {
+	struct hf_crash_media *dev, *copy;
+	struct visited visited;
+	bool keep_visited;
+	uint64_t context; /* what tells the explorations apart that share them */
+};
+void crash_arena_free(struct crash_arena *a);
+/* opts: complete (explore_options). replay: NULL or what to check alone. */
+int crash_explore(const struct hf_crash_options *opts, struct crash_arena *arena,
+		  const struct id *replay, struct hf_crash_result *out);
+/* The defaults put in. -EINVAL */
+int crash_options(const struct hf_crash_options *from, struct hf_crash_options *to);
+
+/* ---- point.c: on the caller's thread, the workload waits */
+void point_explore(struct explorer *x, enum point_kind kind);
+/* ---- judge.c: recovers what is on the copy and checks it. False: a failure, said in x->text. */
+bool judge(struct explorer *x);
+/* A sentence more in x->text. */
+void judge_say(struct explorer *x, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* ---- left.c: x->left_out and x->nleft_out from the choices of b, for people */
+void left_describe(struct explorer *x, const struct builder *b);
+
+#endif

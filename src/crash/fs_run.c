@@ -1,0 +1,390 @@
+/* One sequence of operations under the explorer, and the questions to each image. */
+#include "crash/fs.h"
+
+#include <stdlib.h>
+
+/* NUMBER_BASE: more than there will be operations, so that numbers stay what they are. */
+enum { FILL_PIECE = 65536, NUMBER_BASE = 512, OTHER_THREAD = 3, VISITED_MAX = 8 << 20 };
+
+struct fs_runner {
+	struct hf_crash_options opts;
+	struct crash_arena arena;
+	struct hf_crash_media *stage; /* for the rehearsal */
+	void (*failure)(void *ctx, const struct hf_crash_failure *f, const char *sequence);
+	void *ctx;
+	struct fs_sequence seq;
+	struct snap *snap[FS_SEQUENCE_MAX + 1]; /* before the first, after each */
+	uint8_t *fill;
+};
+
+/* ---- sequences as numbers: setup, then the operations plus one, the first lowest */
+
+uint32_t fs_sequence_number(const struct fs_sequence *s)
+{
+	uint64_t v = 0;
+
+	for (unsigned i = s->n; i > 0; i--)
+		v = v * NUMBER_BASE + s->op[i - 1] + 1;
+	return (uint32_t)(v * FS_SETUPS + s->setup);
+}
+
+bool fs_sequence_of(uint32_t number, struct fs_sequence *out)
+{
+	uint32_t v = number / FS_SETUPS;
+
+	*out = (struct fs_sequence){.setup = number % FS_SETUPS};
+	for (; v; v /= NUMBER_BASE) {
+		if (out->n == FS_SEQUENCE_MAX || v % NUMBER_BASE == 0 ||
+		    v % NUMBER_BASE > fs_ops_count())
+			return false;
+		out->op[out->n++] = v % NUMBER_BASE - 1;
+	}
+	return out->n > 0 && out->setup < FS_SETUPS_USED;
+}
+
+void fs_sequence_print(const struct fs_sequence *s, char *buf, size_t size)
+{
+	size_t at = (size_t)snprintf(buf, size, "setup %u", s->setup);
+
+	for (unsigned i = 0; i < s->n; i++) {
+		char op[96];
+
+		fs_op_print(fs_op_at(s->op[i]), op, sizeof(op));
+		if (at < size)
+			at += (size_t)snprintf(buf + at, size - at, "; %s", op);
+	}
+}
+
+/* ---- the workload */
+
+static int run_setup(hf_crash_run *run)
+{
+	struct fs_runner *r = hf_crash_ctx(run);
+
+	return fs_setup(hf_crash_run_volume(run), r->seq.setup);
+}
+
+/* The operation's own failure is a result like another; but not one that says that the volume is
+ * damaged. */
+static int fatal(int64_t ret)
+{
+	return ret == -EIO || ret == -EUCLEAN || ret == -EBADMSG || ret == -ESHUTDOWN ||
+		       ret == -ENOMEM
+		   ? (int)ret
+		   : 0;
+}
+
+/* An operation on a thread of its own, which has a lane, flushes and fences of its own. */
+struct errand {
+	hf_volume *vol;
+	const struct fs_op *op;
+	unsigned nth;
+	int64_t ret;
+};
+
+static void *errand_main(void *arg)
+{
+	struct errand *e = arg;
+
+	journal_thread_number(OTHER_THREAD + 1);
+	inode_set_now(CRASH_EPOCH_NS + (e->nth + 1) * 1000000000ll);
+	e->ret = fs_op_do(e->vol, e->op, e->nth);
+	return NULL;
+}
+
+static int64_t do_op(struct fs_runner *r, hf_volume *vol, unsigned i)
+{
+	struct errand e = {.vol = vol, .op = fs_op_at(r->seq.op[i]), .nth = i};
+	pthread_t t;
+	int err;
+
+	if (r->seq.setup != FS_TWO_THREADS || i % 2 == 0)
+		return fs_op_do(vol, e.op, i);
+	err = pthread_create(&t, NULL, errand_main, &e);
+	if (err)
+		return -ENOMEM;
+	pthread_join(t, NULL);
+	return e.ret;
+}
+
+static int run_workload(hf_crash_run *run)
+{
+	struct fs_runner *r = hf_crash_ctx(run);
+	int err = 0;
+
+	for (unsigned i = 0; i < r->seq.n && !err; i++) {
+		const struct fs_op *op = fs_op_at(r->seq.op[i]);
+		char name[96];
+		uint32_t n;
+
+		fs_op_print(op, name, sizeof(name));
+		n = hf_crash_op_begin(run, name);
+		err = fatal(do_op(r, hf_crash_run_volume(run), i));
+		hf_crash_op_end(run, n);
+	}
+	return err;
+}
+
+/* The same without crashes, for what is there before and after each operation. */
+static int rehearse_ops(struct fs_runner *r, hf_volume *vol)
+{
+	int err = fs_setup(vol, r->seq.setup);
+
+	if (!err)
+		err = hf_syncfs(vol);
+	if (!err)
+		err = snap_take(vol, &r->snap[0]);
+	for (unsigned i = 0; i < r->seq.n && !err; i++) {
+		inode_set_now(CRASH_EPOCH_NS + (i + 1) * 1000000000ll);
+		err = fatal(do_op(r, vol, i));
+		if (!err)
+			err = snap_take(vol, &r->snap[i + 1]);
+	}
+	return err;
+}
+
+static int rehearse(struct fs_runner *r)
+{
+	hf_volume *vol;
+	int err = 0, closed;
+
+	for (unsigned i = 0; i <= FS_SEQUENCE_MAX; i++) {
+		snap_free(r->snap[i]);
+		r->snap[i] = NULL;
+	}
+	if (r->stage && r->stage->model.granularity != r->opts.model.granularity)
+		media_delete(&r->stage);
+	if (!r->stage)
+		err = media_new(&r->stage, r->opts.bytes, &r->opts.model);
+	else
+		media_reset(r->stage);
+	if (err)
+		return err;
+	r->stage->light = true;
+	inode_set_now(CRASH_EPOCH_NS);
+	err = hf_crash_media_format(r->stage, r->opts.seed);
+	if (!err)
+		err = hf_crash_media_mount(r->stage, &vol);
+	if (!err) {
+		err = rehearse_ops(r, vol);
+		closed = volume_close(vol);
+		err = err ? err : closed;
+	}
+	inode_set_now(0);
+	return err;
+}
+
+/* ---- the questions */
+
+static bool tree_ok(hf_crash_run *run, struct fs_runner *r, const struct snap *have)
+{
+	uint32_t begun = hf_crash_ops(run);
+	bool flying = begun > 0 && hf_crash_op_state(run, begun - 1) == HF_CRASH_OP_IN_FLIGHT;
+	const struct snap *after = r->snap[begun], *before = flying ? r->snap[begun - 1] : after;
+	const struct fs_op *op = begun ? fs_op_at(r->seq.op[begun - 1]) : NULL;
+	char text[512];
+
+	if (snap_same(have, after, !flying) || snap_same(have, before, !flying))
+		return true;
+	/* An append's offset is not known here: for it each byte may be old or new. */
+	if (flying && fs_op_is_plain_data(op) && snap_mixed(have, before, after, op->off, op->len))
+		return true;
+	snap_difference(have, after, text, sizeof(text));
+	hf_crash_say(run, "%s: %s", flying ? "not as after the operation" : "not as it was", text);
+	if (flying) {
+		snap_difference(have, before, text, sizeof(text));
+		hf_crash_say(run, "nor as before: %s", text);
+	}
+	return false;
+}
+
+static int space_adds_up(hf_crash_run *run, hf_volume *vol, const char *when)
+{
+	struct hf_statfs st;
+	int err = hf_statfs(vol, &st);
+
+	if (err)
+		return hf_crash_say(run, "%s: statfs: %s", when, hf_errormsg());
+	if (st.blocks_free + st.blocks_busy_journal + st.blocks_busy_pinned + st.blocks_used !=
+	    st.blocks)
+		return hf_crash_say(run,
+				    "%s: %llu free + %llu + %llu busy + %llu used are not the %llu "
+				    "blocks that there are",
+				    when, (unsigned long long)st.blocks_free,
+				    (unsigned long long)st.blocks_busy_journal,
+				    (unsigned long long)st.blocks_busy_pinned,
+				    (unsigned long long)st.blocks_used,
+				    (unsigned long long)st.blocks);
+	return 0;
+}
+
+static int no_findings(hf_crash_run *run, hf_volume *vol, const char *when)
+{
+	struct hf_check_options opts = {.struct_size = sizeof(opts), .max_findings = 1};
+	struct hf_check_result res;
+	int err = hf_check_mounted(vol, &opts, &res);
+
+	if (err || res.findings)
+		return hf_crash_say(run, "%s: the check has findings", when);
+	return 0;
+}
+
+/* Until it is full, and again what was there is free. */
+static int fill(hf_crash_run *run, struct fs_runner *r, hf_volume *vol)
+{
+	struct hf_statfs before, after;
+	ssize_t got = FILL_PIECE;
+	hf_file *f;
+	int err = hf_statfs(vol, &before);
+
+	if (!err)
+		err = hf_open(vol, FS_FULL, HF_O_RDWR | HF_O_CREAT, 0600, &f);
+	if (err)
+		return hf_crash_say(run, "no file can be made: %s", hf_errormsg());
+	while (got == FILL_PIECE)
+		got = hf_append(f, r->fill, FILL_PIECE, NULL);
+	if (got < 0 && got != -ENOSPC)
+		hf_crash_say(run, "filling it: %s", hf_errormsg());
+	hf_close(&f);
+	err = hf_unlink(vol, FS_FULL);
+	if (!err)
+		err = hf_syncfs(vol);
+	if (!err)
+		err = hf_statfs(vol, &after);
+	if (err || (got < 0 && got != -ENOSPC))
+		return hf_crash_say(run, "emptying it again: %s", hf_errormsg());
+	if (after.blocks_free + 16 < before.blocks_free)
+		return hf_crash_say(run, "%llu blocks were free, after filling and emptying %llu",
+				    (unsigned long long)before.blocks_free,
+				    (unsigned long long)after.blocks_free);
+	return 0;
+}
+
+static int use_it(hf_crash_run *run, struct fs_runner *r, hf_volume *vol, const struct snap *have)
+{
+	int err;
+
+	if (snap_remove_all(vol, have) != 0)
+		return hf_crash_say(run, "it cannot be emptied: %s", hf_errormsg());
+	if (hf_syncfs(vol) != 0)
+		return hf_crash_say(run, "after emptying it: %s", hf_errormsg());
+	err = space_adds_up(run, vol, "after emptying it");
+	if (!err && hf_crash_run_first(run)) {
+		err = fill(run, r, vol);
+		if (!err)
+			err = no_findings(run, vol, "after filling and emptying it");
+	}
+	return err;
+}
+
+static int run_check(hf_crash_run *run)
+{
+	struct fs_runner *r = hf_crash_ctx(run);
+	hf_volume *vol = hf_crash_run_volume(run);
+	struct snap *have;
+	int err = snap_take(vol, &have);
+
+	if (err)
+		return hf_crash_say(run, "it cannot be read: %s", hf_errormsg());
+	err = tree_ok(run, r, have) ? 0 : -EUCLEAN;
+	if (!err)
+		err = space_adds_up(run, vol, "as it was found");
+	if (!err)
+		err = use_it(run, r, vol, have);
+	snap_free(have);
+	return err;
+}
+
+static void run_failure(void *ctx, const struct hf_crash_failure *f)
+{
+	struct fs_runner *r = ctx;
+	char text[512];
+
+	fs_sequence_print(&r->seq, text, sizeof(text));
+	if (r->failure)
+		r->failure(r->ctx, f, text);
+}
+
+/* ---- the runner */
+
+void fs_runner_free(struct fs_runner *r)
+{
+	if (!r)
+		return;
+	for (unsigned i = 0; i <= FS_SEQUENCE_MAX; i++)
+		snap_free(r->snap[i]);
+	crash_arena_free(&r->arena);
+	media_delete(&r->stage);
+	free(r->fill);
+	free(r);
+}
+
+struct fs_runner *fs_runner_new(const struct hf_crash_options *opts,
+				void (*failure)(void *ctx, const struct hf_crash_failure *f,
+						const char *sequence),
+				void *ctx)
+{
+	struct fs_runner *r = calloc(1, sizeof(*r));
+	struct hf_crash_options o = *opts;
+
+	if (!r)
+		return NULL;
+	o.setup = run_setup;
+	o.workload = run_workload;
+	o.check = run_check;
+	o.failure = run_failure;
+	o.ctx = r;
+	r->fill = malloc(FILL_PIECE);
+	r->failure = failure;
+	r->ctx = ctx;
+	/* The beginning of a sequence gives the images of the shorter one: they are checked once.
+	 */
+	r->arena.keep_visited = true;
+	if (!r->fill || crash_options(&o, &r->opts) != 0) {
+		fs_runner_free(r);
+		return NULL;
+	}
+	memset(r->fill, 0x5a, FILL_PIECE);
+	return r;
+}
+
+static int runner_start(struct fs_runner *r, const struct fs_sequence *s)
+{
+	if (r->arena.visited.n > VISITED_MAX)
+		visited_clear(&r->arena.visited);
+	r->arena.context = hash_mix(s->setup);
+	r->seq = *s;
+	r->opts.number = fs_sequence_number(s);
+	return rehearse(r);
+}
+
+int fs_runner_explore(struct fs_runner *r, const struct fs_sequence *s, struct hf_crash_result *out)
+{
+	int err = runner_start(r, s);
+
+	memset(out, 0, sizeof(*out));
+	return err ? err : crash_explore(&r->opts, &r->arena, NULL, out);
+}
+
+void fs_runner_limit(struct fs_runner *r, double seconds)
+{
+	r->opts.seconds = seconds;
+}
+
+int fs_runner_replay(struct fs_runner *r, const char *id, struct hf_crash_result *out)
+{
+	struct fs_sequence s;
+	struct id parsed;
+	int err = id_parse(id, &parsed);
+
+	memset(out, 0, sizeof(*out));
+	if (err)
+		return err;
+	if (!fs_sequence_of(parsed.number, &s))
+		return err_set(-EINVAL, "crash: no sequence of operations has the number %u",
+			       parsed.number);
+	r->opts.seed = parsed.seed;
+	r->opts.model = parsed.model;
+	err = runner_start(r, &s);
+	return err ? err : crash_explore(&r->opts, &r->arena, &parsed, out);
+}

@@ -1,0 +1,434 @@
+/* One point of the workload: every image of it, and the images of crashes of the recoveries from
+ * those. */
+#include "crash/explore.h"
+
+#include <stdlib.h>
+
+enum { MINIMISE_TRIES = 400 };
+
+static uint32_t max_u32(uint32_t a, uint32_t b)
+{
+	return a > b ? a : b;
+}
+
+static bool stop(const struct explorer *x)
+{
+	return x->res.failures >= x->o.max_failures;
+}
+
+static uint64_t point_seed(const struct explorer *x, uint64_t more)
+{
+	return hash_mix2(hash_mix2(x->o.seed, x->o.number), (uint64_t)x->point << 24 | more);
+}
+
+/* ---- saying */
+
+static const char *last_op(const struct explorer *x)
+{
+	for (uint32_t i = x->nops; i > 0; i--)
+		if (x->ops[i - 1].state == HF_CRASH_OP_IN_FLIGHT)
+			return x->ops[i - 1].name;
+	return x->nops ? x->ops[x->nops - 1].name : "";
+}
+
+static bool in_flight(const struct explorer *x)
+{
+	for (uint32_t i = 0; i < x->nops; i++)
+		if (x->ops[i].state == HF_CRASH_OP_IN_FLIGHT)
+			return true;
+	return false;
+}
+
+static void say_where(struct explorer *x, enum point_kind kind)
+{
+	const char *op = last_op(x);
+
+	if (kind == POINT_FENCE && in_flight(x))
+		snprintf(x->where, sizeof(x->where), "at fence %u of %s", x->fence, op);
+	else if (kind == POINT_FENCE)
+		snprintf(x->where, sizeof(x->where), "at fence %u after %s", x->fence,
+			 *op ? op : "the beginning");
+	else if (kind == POINT_OP_END)
+		snprintf(x->where, sizeof(x->where), "after %s", op);
+	else
+		snprintf(x->where, sizeof(x->where), "at the end");
+}
+
+static void report(struct explorer *x)
+{
+	struct hf_crash_failure f = {.id = x->id,
+				     .text = x->text,
+				     .op = last_op(x),
+				     .where = x->where,
+				     .left_out = x->left_out,
+				     .lines_left_out = x->nleft_out};
+
+	x->res.failures++;
+	if (x->o.failure)
+		x->o.failure(x->o.ctx, &f);
+}
+
+/* ---- the first image: from the workload's pending lines */
+
+static void load(struct explorer *x)
+{
+	const struct builder *b = &x->b;
+
+	media_copy_base(x->copy, x->dev);
+	for (size_t i = 0; i < b->n; i++) {
+		uint8_t line[HF_LINE];
+
+		if (b->h[i] == 0)
+			continue;
+		media_apply(x->dev, b->no[i], b->c[i], line);
+		media_copy_line(x->copy, b->no[i], line);
+	}
+}
+
+/* Lines that can be put back without the failure going away are put back: many at a time, then one
+ * by one. */
+static void minimise(struct explorer *x)
+{
+	struct builder *b = &x->b;
+	struct choice *was = malloc(b->n * sizeof(*was));
+	unsigned tries = 0;
+
+	x->look = false;
+	for (size_t part = b->n; was && part > 0; part /= 2)
+		for (size_t from = 0; from < b->n && tries < MINIMISE_TRIES; from += part) {
+			size_t to = min_u64(from + part, b->n);
+			uint64_t hash = b->hash;
+
+			memcpy(was, b->c, b->n * sizeof(*was));
+			for (size_t i = from; i < to; i++)
+				builder_set(b, i, CHOICE_ALL);
+			if (b->hash == hash)
+				continue;
+			tries++;
+			load(x);
+			if (!judge(x))
+				continue;
+			for (size_t i = from; i < to; i++)
+				builder_set(b, i, was[i]);
+		}
+	free(was);
+	load(x);
+	judge(x);
+}
+
+/* ---- images from crashes of recovery */
+
+static void image_free(struct image *im)
+{
+	free(im->d);
+	free(im->id);
+	free(im->where);
+	free(im->left_out);
+	*im = (struct image){0};
+}
+
+/* What the copy would have after the crash that rb says, against what the workload has durable. */
+static bool image_take(struct explorer *x, const struct builder *b, struct image *im)
+{
+	const struct lineset *t = &x->copy->touched;
+	size_t next = 0;
+
+	*im = (struct image){.level = x->level + 1, .d = malloc((t->n + 1) * sizeof(im->d[0]))};
+	if (!im->d)
+		return false;
+	for (size_t i = 0; i < b->n; i++) {
+		im->d[next].no = b->no[i];
+		media_apply(x->copy, b->no[i], b->c[i], im->d[next++].line);
+	}
+	for (size_t i = 0; i < t->n; i++) {
+		uint64_t off = t->list[i] * (uint64_t)HF_LINE;
+
+		if (x->copy->slot[t->list[i]] ||
+		    memcmp(x->copy->base + off, x->dev->base + off, HF_LINE) == 0)
+			continue;
+		im->d[next].no = t->list[i];
+		memcpy(im->d[next++].line, x->copy->base + off, HF_LINE);
+	}
+	im->n = next;
+	return true;
+}
+
+static void image_load(struct explorer *x, const struct image *im)
+{
+	media_copy_base(x->copy, x->dev);
+	for (size_t i = 0; i < im->n; i++)
+		media_copy_line(x->copy, im->d[i].no, im->d[i].line);
+}
+
+/* NULL where it is too long to be one. */
+static char *id_of_recovery(struct explorer *x, const struct builder *b)
+{
+	int n = snprintf(x->next_id, sizeof(x->next_id), "%s.r%u", x->id, x->recovery_point);
+
+	if (n < 0 || (size_t)n >= sizeof(x->next_id))
+		return NULL;
+	id_add_choices(x->next_id, b);
+	return strdup(x->next_id);
+}
+
+static char *where_of_recovery(const struct explorer *x, uint32_t point)
+{
+	char where[sizeof(x->where) + 64];
+
+	snprintf(where, sizeof(where), "%s, then at point %u of recovery", x->where, point);
+	return strdup(where);
+}
+
+static bool push(void *ctx, struct builder *b)
+{
+	struct explorer *x = ctx;
+	struct image im;
+
+	x->res.states++;
+	if (!visited_add(x->visited, b->hash ^ x->context))
+		return true;
+	if (x->nqueue == x->queue_cap) {
+		size_t cap = x->queue_cap ? 2 * x->queue_cap : 64;
+		struct image *q = realloc(x->queue, cap * sizeof(*q));
+
+		if (!q)
+			return false;
+		x->queue = q;
+		x->queue_cap = cap;
+	}
+	if (!image_take(x, b, &im))
+		return false;
+	im.id = id_of_recovery(x, b);
+	im.where = where_of_recovery(x, x->recovery_point);
+	left_describe(x, b);
+	im.left_out = strdup(x->left_out);
+	im.nleft_out = x->nleft_out;
+	x->queue[x->nqueue++] = im;
+	return true;
+}
+
+static void on_recovery_fence(void *ctx, struct hf_crash_media *m)
+{
+	struct explorer *x = ctx;
+	uint32_t most = max_u32(x->o.max_recovery_images >> x->level, 4);
+	struct budget budget = {.all_below = most, .max_images = most};
+
+	x->recovery_point++;
+	if (!x->look || builder_start(&x->rb, m, point_seed(x, x->recovery_point)) != 0)
+		return;
+	if (x->replay) {
+		const struct id_level *l = &x->replay->level[x->level + 1];
+
+		if (l->point == x->recovery_point && id_set_choices(l->list, &x->rb) == 0) {
+			image_free(&x->found);
+			image_take(x, &x->rb, &x->found);
+		}
+		return;
+	}
+	x->res.points++;
+	budget.seed = point_seed(x, x->recovery_point);
+	builder_enumerate(&x->rb, &budget, push, x);
+}
+
+static void judge_next(struct explorer *x, const struct image *im)
+{
+	x->res.images++;
+	x->res.recovery_images++;
+	x->level = im->level;
+	x->look = (int)x->level < x->o.depth;
+	snprintf(x->id, sizeof(x->id), "%s", im->id ? im->id : "");
+	snprintf(x->where, sizeof(x->where), "%s", im->where ? im->where : "");
+	image_load(x, im);
+	if (judge(x))
+		return;
+	snprintf(x->left_out, sizeof(x->left_out), "%s", im->left_out ? im->left_out : "");
+	x->nleft_out = im->nleft_out;
+	report(x);
+}
+
+static void judge_queue(struct explorer *x)
+{
+	char where[sizeof(x->where)];
+
+	memcpy(where, x->where, sizeof(where));
+	while (x->nqueue > 0) {
+		struct image im = x->queue[--x->nqueue];
+
+		if (!stop(x))
+			judge_next(x, &im);
+		image_free(&im);
+	}
+	memcpy(x->where, where, sizeof(where));
+}
+
+/* ---- the point */
+
+static bool try_image(void *ctx, struct builder *b)
+{
+	struct explorer *x = ctx;
+
+	x->res.states++;
+	if (!visited_add(x->visited, b->hash ^ x->context))
+		return true;
+	x->res.images++;
+	x->level = 0;
+	x->look = x->o.depth > 0;
+	id_begin(x->id, &x->o, x->point);
+	if (x->look)
+		id_add_choices(x->id, b);
+	load(x);
+	if (!judge(x)) {
+		minimise(x);
+		id_begin(x->id, &x->o, x->point);
+		id_add_choices(x->id, b);
+		left_describe(x, b);
+		report(x);
+	}
+	x->first = false;
+	judge_queue(x);
+	return !stop(x);
+}
+
+static void try_kill(struct explorer *x)
+{
+	const uint32_t *list;
+
+	if (x->o.no_kill || stop(x) || media_pending(x->dev, &list) == 0)
+		return;
+	x->res.states++;
+	x->res.images++;
+	x->res.kills++;
+	x->level = 0;
+	x->look = true;
+	id_begin(x->id, &x->o, x->point);
+	strcat(x->id, "kill");
+	strncat(x->where, ", killed", sizeof(x->where) - strlen(x->where) - 1);
+	media_copy_base(x->copy, x->dev);
+	media_copy_pending(x->copy, x->dev);
+	if (!judge(x)) {
+		x->left_out[0] = 0;
+		x->nleft_out = 0;
+		report(x);
+	}
+	judge_queue(x);
+}
+
+static void try_stray(struct explorer *x)
+{
+	uint64_t off;
+
+	if (!media_stray(x->dev, &off))
+		return;
+	x->text[0] = x->left_out[0] = 0;
+	x->nleft_out = 0;
+	judge_say(x, "byte %llu was stored to without a call of the media's functions",
+		  (unsigned long long)off);
+	id_begin(x->id, &x->o, x->point);
+	strcat(x->id, "stray");
+	report(x);
+}
+
+/* The check and recovery store through the media as well; else the next image would not be what it
+ * is said to be. */
+static void try_stray_copy(struct explorer *x)
+{
+	media_copy_base(x->copy, x->dev);
+	if (memcmp(x->copy->mem, x->dev->base, x->dev->bytes) == 0)
+		return;
+	x->text[0] = x->left_out[0] = 0;
+	x->nleft_out = 0;
+	judge_say(x, "recovery or the check stored to the device without a call of the media's "
+		     "functions");
+	id_begin(x->id, &x->o, x->point);
+	strcat(x->id, "stray");
+	report(x);
+}
+
+/* ---- one image again */
+
+static void replay_fail(struct explorer *x, const char *why)
+{
+	x->err = -EINVAL;
+	snprintf(x->err_text, sizeof(x->err_text), "the id does not fit: %s", why);
+}
+
+static bool replay_first(struct explorer *x)
+{
+	const struct id_level *l = &x->replay->level[0];
+
+	if (l->kind == ID_KILL) {
+		media_copy_base(x->copy, x->dev);
+		media_copy_pending(x->copy, x->dev);
+		return true;
+	}
+	if (id_set_choices(l->list, &x->b) != 0) {
+		replay_fail(x, "its point has other lines");
+		return false;
+	}
+	left_describe(x, &x->b);
+	load(x);
+	return true;
+}
+
+/* The levels of the id one after the other: each recovery gives the image of the next. */
+static void replay_point(struct explorer *x)
+{
+	const struct id *id = x->replay;
+
+	x->replayed = true;
+	x->first = true;
+	snprintf(x->id, sizeof(x->id), "%s", id->text);
+	if (id->level[0].kind == ID_STRAY) {
+		try_stray(x);
+		return;
+	}
+	if (!replay_first(x))
+		return;
+	for (x->level = 0; x->level + 1 < id->levels; x->level++) {
+		char *where;
+
+		x->look = true;
+		judge(x);
+		if (!x->found.d) {
+			replay_fail(x, "recovery did not come to that point");
+			return;
+		}
+		where = where_of_recovery(x, id->level[x->level + 1].point);
+		snprintf(x->where, sizeof(x->where), "%s", where ? where : "");
+		free(where);
+		image_load(x, &x->found);
+		image_free(&x->found);
+	}
+	x->look = false;
+	x->res.images++;
+	x->res.states++;
+	if (!judge(x))
+		report(x);
+}
+
+void point_explore(struct explorer *x, enum point_kind kind)
+{
+	struct budget budget = {.all_below = x->o.all_below, .max_images = x->o.max_images};
+
+	x->point++;
+	if (x->replay && x->replay->level[0].point != x->point)
+		return;
+	if (builder_start(&x->b, x->dev, point_seed(x, 0)) != 0)
+		return;
+	x->copy->on_fence = on_recovery_fence;
+	say_where(x, kind);
+	if (x->replay) {
+		replay_point(x);
+		return;
+	}
+	x->res.points++;
+	x->first = true;
+	if (kind != POINT_FENCE)
+		try_stray(x);
+	budget.seed = point_seed(x, 0);
+	if (!stop(x))
+		builder_enumerate(&x->b, &budget, try_image, x);
+	try_kill(x);
+	if (kind == POINT_END && !stop(x))
+		try_stray_copy(x);
+}

@@ -1,0 +1,326 @@
+/* holdfast crash: sequences of operations on a simulated device, each crash state of them recovered and checked. */
+#include "crash/fs.h"
+#include "tool.h"
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEFAULT_SECONDS = 20, DEFAULT_IMAGES = 128, FAILURES_MAX = 10 };
+
+struct crash_cmd {
+	uint64_t seed;
+	unsigned depth;			/* 0: one, then two */
+	uint32_t images;
+	double seconds;			/* 0: no limit */
+	const char *replay;
+	bool json;
+	struct hf_crash_model model;
+	size_t op[256], nops;		/* of the table, that are in use */
+	bool kinds[FS_KINDS], any_kind;
+	/* while it runs */
+	struct fs_runner *runner;
+	struct hf_crash_result total;
+	uint64_t sequences;
+	bool complete;
+	json_t *failures;
+	struct progress bar;
+	int64_t t0;
+};
+
+/* ---- options */
+
+static bool choose_kinds(struct crash_cmd *c, const char *list)
+{
+	char *copy = strdup(list), *save = NULL, *word;
+	bool ok = copy != NULL;
+
+	for (word = copy ? strtok_r(copy, ",", &save) : NULL; word && ok; word = strtok_r(NULL, ",", &save)) {
+		unsigned k = 0;
+
+		while (k < FS_KINDS && strcmp(word, fs_kind_name(k)))
+			k++;
+		ok = k < FS_KINDS;
+		if (ok)
+			c->kinds[k] = c->any_kind = true;
+	}
+	free(copy);
+	return ok && c->any_kind;
+}
+
+static bool choose_model(struct crash_cmd *c, const char *name)
+{
+	if (!strcmp(name, "byte"))
+		c->model.granularity = HF_CRASH_BYTE;
+	else if (!strcmp(name, "page"))
+		c->model.granularity = HF_CRASH_PAGE;
+	else if (!strcmp(name, "any-order"))
+		c->model.any_order = true;
+	else
+		return !strcmp(name, "line");
+	return true;
+}
+
+static bool crash_option(void *ctx, char letter, const char *name, const char *arg)
+{
+	struct crash_cmd *c = ctx;
+	uint64_t n;
+
+	(void)letter;
+	if (!strcmp(name, "seed"))
+		return tool_parse_number(arg, 10, UINT64_MAX, &c->seed);
+	if (!strcmp(name, "ops"))
+		return choose_kinds(c, arg);
+	if (!strcmp(name, "model"))
+		return choose_model(c, arg);
+	if (!strcmp(name, "replay")) {
+		c->replay = arg;
+		return true;
+	}
+	if (!strcmp(name, "depth")) {
+		if (!tool_parse_number(arg, 10, FS_SEQUENCE_MAX, &n) || n == 0)
+			return false;
+		c->depth = (unsigned)n;
+	} else if (!strcmp(name, "images")) {
+		if (!tool_parse_number(arg, 10, 1u << 20, &n) || n == 0)
+			return false;
+		c->images = (uint32_t)n;
+	} else {
+		if (!tool_parse_number(arg, 10, 1u << 30, &n))
+			return false;
+		c->seconds = (double)n;
+	}
+	return true;
+}
+
+/* ---- what is found */
+
+static json_t *lines_of(const char *text)
+{
+	json_t *list = json_array();
+
+	while (*text) {
+		size_t n = strcspn(text, "\n");
+
+		json_array_append_new(list, json_stringn(text, n));
+		text += n + (text[n] == '\n');
+	}
+	return list;
+}
+
+static void indent(const char *text)
+{
+	while (*text) {
+		size_t n = strcspn(text, "\n");
+
+		printf("    %.*s\n", (int)n, text);
+		text += n + (text[n] == '\n');
+	}
+}
+
+static void on_failure(void *ctx, const struct hf_crash_failure *f, const char *sequence)
+{
+	struct crash_cmd *c = ctx;
+
+	json_array_append_new(c->failures, json_pack("{s:s,s:s,s:s,s:s,s:o,s:o}", "id", f->id, "sequence", sequence, "operation",
+						     f->op, "where", f->where, "text", lines_of(f->text), "left_out",
+						     lines_of(f->left_out)));
+	if (c->json)
+		return;
+	progress_end(&c->bar);
+	printf("%s\n  of: %s\n  crashed %s\n", f->id, sequence, f->where);
+	if (*f->left_out) {
+		printf("  left out:\n");
+		indent(f->left_out);
+	}
+	printf("  found:\n");
+	indent(f->text);
+}
+
+static void add(struct crash_cmd *c, const struct hf_crash_result *r)
+{
+	c->total.points += r->points;
+	c->total.states += r->states;
+	c->total.images += r->images;
+	c->total.kills += r->kills;
+	c->total.recovery_images += r->recovery_images;
+	c->total.failures += r->failures;
+}
+
+static double elapsed(const struct crash_cmd *c)
+{
+	return (double)(tool_now_ns() - c->t0) / 1e9;
+}
+
+static int print_result(struct crash_cmd *c)
+{
+	const struct hf_crash_result *t = &c->total;
+	double seconds = elapsed(c);
+	int status = t->failures ? EXIT_FAILED : EXIT_OK;
+
+	progress_end(&c->bar);
+	if (c->json) {
+		int printed = tool_json_print(json_pack(
+			"{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:b,s:O}", "seed", (json_int_t)c->seed, "sequences", (json_int_t)c->sequences,
+			"points", (json_int_t)t->points, "states", (json_int_t)t->states, "images", (json_int_t)t->images, "kills",
+			(json_int_t)t->kills, "recovery_images", (json_int_t)t->recovery_images, "seconds", seconds, "complete",
+			c->complete, "failures", c->failures));
+
+		return printed == EXIT_OK ? status : printed;
+	}
+	printf("seed %llu: %llu sequences%s, %llu crash states, %llu images checked (%llu of crashed recoveries), %.1f s, "
+	       "%llu failures\n",
+	       (unsigned long long)c->seed, (unsigned long long)c->sequences, c->complete ? ", all of them" : "",
+	       (unsigned long long)t->states, (unsigned long long)t->images, (unsigned long long)t->recovery_images, seconds,
+	       (unsigned long long)t->failures);
+	return status;
+}
+
+/* ---- sequences */
+
+static uint64_t gcd(uint64_t a, uint64_t b)
+{
+	while (b) {
+		uint64_t r = a % b;
+
+		a = b;
+		b = r;
+	}
+	return a;
+}
+
+static struct fs_sequence nth_sequence(const struct crash_cmd *c, unsigned n, uint64_t i)
+{
+	struct fs_sequence s = {.setup = (unsigned)(i % FS_SETUPS_USED), .n = n};
+
+	i /= FS_SETUPS_USED;
+	for (unsigned k = 0; k < n; k++, i /= c->nops)
+		s.op[k] = c->op[i % c->nops];
+	return s;
+}
+
+static void show_bar(struct crash_cmd *c, uint64_t done, uint64_t total)
+{
+	if (c->seconds > 0 && (double)done / (double)total < elapsed(c) / c->seconds)
+		progress_update(&c->bar, (uint64_t)elapsed(c), (uint64_t)c->seconds, "s");
+	else
+		progress_update(&c->bar, done, total, "sequences");
+}
+
+/* All sequences of n operations, in an order of the seed's, until the time is over or there are enough failures: then *go_on is
+ * false. */
+static int run_length(struct crash_cmd *c, unsigned n, bool *go_on)
+{
+	uint64_t total = FS_SETUPS_USED, step, at;
+
+	for (unsigned k = 0; k < n; k++)
+		total *= c->nops;
+	at = hash_mix2(c->seed, n) % total;
+	step = hash_mix2(c->seed, n + 100) % total | 1;
+	while (gcd(step, total) != 1)
+		step += 2;
+	for (uint64_t i = 0; i < total; i++, at = (at + step % total) % total) {
+		struct fs_sequence s = nth_sequence(c, n, at);
+		struct hf_crash_result r;
+		int err;
+
+		*go_on = *go_on && (c->seconds == 0 || elapsed(c) < c->seconds) && c->total.failures < FAILURES_MAX;
+		if (!*go_on)
+			return 0;
+		if (c->seconds > 0)
+			fs_runner_limit(c->runner, c->seconds - elapsed(c) + 0.001);
+		err = fs_runner_explore(c->runner, &s, &r);
+		add(c, &r);
+		c->sequences++;
+		if (err)
+			return err;
+		*go_on = !r.stopped || r.failures > 0;
+		show_bar(c, i + 1, total);
+	}
+	return 0;
+}
+
+static int run_all(struct crash_cmd *c)
+{
+	unsigned from = c->depth ? c->depth : 1, to = c->depth ? c->depth : 2;
+	bool go_on = true;
+	int err = 0;
+
+	for (unsigned n = from; n <= to && go_on && !err; n++)
+		err = run_length(c, n, &go_on);
+	c->complete = go_on && !err;
+	return err;
+}
+
+static int run_replay(struct crash_cmd *c)
+{
+	struct hf_crash_result r;
+	int err = hf_crash_id_parse(c->replay, &c->seed, NULL);
+
+	if (!err)
+		err = fs_runner_replay(c->runner, c->replay, &r);
+	if (err)
+		return err;
+	add(c, &r);
+	c->sequences = 1;
+	return 0;
+}
+
+static void use_ops(struct crash_cmd *c)
+{
+	for (size_t i = 0; i < fs_ops_count() && c->nops < sizeof(c->op) / sizeof(c->op[0]); i++)
+		if (!c->any_kind || c->kinds[fs_op_at(i)->kind])
+			c->op[c->nops++] = i;
+}
+
+static int crash_run(struct crash_cmd *c)
+{
+	struct hf_crash_options o = {.struct_size = sizeof(o),
+				     .seed = c->seed,
+				     .model = c->model,
+				     .max_images = c->images,
+				     .all_below = c->images};
+	int err;
+
+	use_ops(c);
+	c->runner = fs_runner_new(&o, on_failure, c);
+	c->failures = json_array();
+	if (!c->runner || !c->failures)
+		return tool_fail(-ENOMEM, "crash");
+	c->t0 = tool_now_ns();
+	progress_begin(&c->bar, "exploring", !c->json && !c->replay);
+	err = c->replay ? run_replay(c) : run_all(c);
+	progress_end(&c->bar);
+	return err ? tool_fail(err, "%s", c->replay ? c->replay : "exploring") : print_result(c);
+}
+
+int cmd_crash(int argc, char **argv)
+{
+	static const struct tool_option options[] = {
+		{"seed", 0, true, "which sample; printed, and in each id (default 1)"},
+		{"ops", 0, true, "only these operations: create,write,rename ..."},
+		{"depth", 0, true, "all sequences of so many operations (1 to 3), not a sample"},
+		{"seconds", 0, true, "stop after so long; 0: never (default 20, with --depth 0)"},
+		{"images", 0, true, "at most so many images at a crash (default 128)"},
+		{"model", 0, true, "line, byte (eADR), page (msync), any-order"},
+		{"replay", 0, true, "check the one image that this id names"},
+		{0},
+	};
+	struct crash_cmd c = {.seed = 1, .images = DEFAULT_IMAGES, .seconds = -1};
+	int status = tool_options(argc, argv, "[options]",
+				  "Does sequences of one and of two operations on a simulated device in memory. At each fence and after each\n"
+				  "operation it takes what a power failure or a kill could leave, recovers that, crashes the recovery too, and\n"
+				  "checks: it mounts, the structures are sound, what had finished is there, what was under way is there wholly\n"
+				  "or not at all, the volume can be emptied and filled. A failure prints an id for --replay. No volume is needed.",
+				  options, true, crash_option, &c, &c.json);
+
+	if (status >= 0)
+		return status;
+	if (optind < argc)
+		return tool_usage("no operands: %s", argv[optind]);
+	if (c.seconds < 0)
+		c.seconds = c.depth ? 0 : DEFAULT_SECONDS;
+	status = crash_run(&c);
+	fs_runner_free(c.runner);
+	json_decref(c.failures);
+	return status;
+}

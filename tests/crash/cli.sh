@@ -1,0 +1,18 @@
+#!/bin/sh
+# cli.sh HOLDFAST: what 'holdfast crash' prints and returns.
+set -u
+bin=$1
+fail() { echo "$*"; exit 1; }
+out=$("$bin" crash --ops create,link --depth 1 --images 32 --json) || fail "exit status $? of: $out"
+for key in states images seconds failures seed sequences; do
+	echo "$out" | grep -q "\"$key\": " || fail "no $key in: $out"
+done
+a=$("$bin" crash --ops link --depth 1 --images 16 --json | grep -v seconds)
+b=$("$bin" crash --ops link --depth 1 --images 16 --json | grep -v seconds)
+[ "$a" = "$b" ] || fail "two runs differ: $a $b"
+"$bin" crash --ops nothing >/dev/null 2>&1 && fail "an unknown operation is taken"
+"$bin" crash --depth 9 >/dev/null 2>&1 && fail "a depth of 9 is taken"
+"$bin" crash --replay s1.w >/dev/null 2>&1 && fail "a bad id is taken"
+# Operation 1 of the table, first setup: an image that passes.
+"$bin" crash --replay s1.w16.p1- >/dev/null || fail "a replay of a good image"
+exit 0
