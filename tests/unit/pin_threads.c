@@ -34,12 +34,13 @@ static struct vol_rand my_rand(struct shared *s)
 	return (struct vol_rand){vol_env("HF_SEED", 5) * 1000 + atomic_fetch_add(&s->seeds, 1)};
 }
 
-static void told(void *ctx, hf_volume *vol, hf_pin_id pin)
+static void told(void *ctx, hf_volume *vol, const struct hf_lease_event *event)
 {
 	struct shared *s = ctx;
 
 	(void)vol;
-	(void)pin;
+	if (event->pin == 0 || event->len == 0 || event->off + event->len < event->off)
+		spoiled(s, "a lease was told nonsense");
 	atomic_fetch_add(&s->told, 1);
 }
 

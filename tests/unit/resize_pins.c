@@ -698,10 +698,11 @@ struct told {
 	_Atomic unsigned calls;
 	_Atomic int wait_ret, unpin_ret;
 	_Atomic uint64_t busy;
+	struct hf_lease_event last;
 	bool lets_go;
 };
 
-static void be_told(void *ctx, hf_volume *vol, hf_pin_id id)
+static void be_told(void *ctx, hf_volume *vol, const struct hf_lease_event *event)
 {
 	struct told *t = ctx;
 	struct hf_how wait = how(HF_PINNED_WAIT, FOREVER);
@@ -712,7 +713,8 @@ static void be_told(void *ctx, hf_volume *vol, hf_pin_id id)
 	if (t->f)
 		atomic_store(&t->wait_ret, hf_ftruncate_how(t->f, 0, &wait));
 	if (t->lets_go)
-		atomic_store(&t->unpin_ret, hf_unpin(vol, id));
+		atomic_store(&t->unpin_ret, hf_unpin(vol, event->pin));
+	t->last = *event;
 	atomic_fetch_add(&t->calls, 1);
 }
 
@@ -754,6 +756,9 @@ static void test_T11_leases(void)
 		FAILS(EBUSY, do_op(vol, f, op, &fail));
 		await_call(&stays, 1);
 		CU_ASSERT_EQUAL(atomic_load(&stays.busy), 0);
+		CU_ASSERT(stays.last.pin == id && stays.last.mode == HF_PINNED_FAIL);
+		CU_ASSERT(!stays.last.detached && stays.last.off < 15 * BLK &&
+			  stays.last.off + stays.last.len > 12 * BLK);
 		OK(hf_unpin(vol, id));
 		lease(vol, f, &t, FOREVER);
 		OK(do_op(vol, f, op, &fail));
@@ -768,6 +773,9 @@ static void test_T11_leases(void)
 		if (op_detaches(op)) {
 			await_call(&stays, 2);
 			CU_ASSERT_EQUAL(atomic_load(&stays.busy), 3);
+			CU_ASSERT(stays.last.pin == id && stays.last.mode == HF_PINNED_DELAY);
+			CU_ASSERT(stays.last.detached && stays.last.off < 15 * BLK &&
+				  stays.last.off + stays.last.len > 12 * BLK);
 		}
 		OK(hf_unpin(vol, id));
 		CU_ASSERT_EQUAL(atomic_load(&stays.calls), op_detaches(op) ? 2 : 1);
