@@ -379,10 +379,12 @@ struct hf_view_options {
 	 * not one frame yet makes the touch a SIGBUS. Never for the toucher's own. Files that are given their space by whole 2 MiB
 	 * (hf_fallocate) and are populated need no collapse. */
 	uint64_t pin_wait_ns;
+	bool handler_chains;		/* the handler that took SIGSEGV after the library's calls it for what is not its own */
 };
 /* off: a multiple of 2 MiB. len > 0; may reach beyond the end of file. *addr is aligned to 2 MiB. -EINVAL; -EBADF: the file is
  * not open for that; -ENOMEM (address space, or vm.max_map_count: the sentence says which); -ENOTSUP: the medium cannot be
- * mapped piecewise (a simulated device). */
+ * mapped piecewise (a simulated device). -EBUSY: SIGSEGV has another handler by now (some libraries take it when they are loaded),
+ * and the first touch would end the process: load that library before the first mount, tell it not to, or, if it chains, say so. */
 HF_API int hf_view_map(hf_file *file, uint64_t off, uint64_t len, const struct hf_view_options *opts, void **addr, hf_view **out);
 /* *view is set to NULL. Nobody may touch it any more. What was stored through it is flushed, for a later hf_fsync could not. */
 HF_API int hf_view_unmap(hf_view **view);
