@@ -115,7 +115,8 @@ HF_API int hf_mount(hf_volume **out, const char *path, const struct hf_mount_opt
 /* A new, empty, volatile volume in a memfd. */
 HF_API int hf_mount_memory(hf_volume **out, uint64_t bytes, const struct hf_mount_options *opts);
 /* Everything in place and durable, lock dropped; *vol is set to NULL. -EBUSY with open files, directories, pins or views (the
- * sentence counts them): nothing happened; see hf_unmount_force. After a shutdown: writes nothing, returns 0. */
+ * sentence counts them), or while another thread is in a call: nothing happened; see hf_unmount_force. After a shutdown: writes
+ * nothing, returns 0. */
 HF_API int hf_unmount(hf_volume **vol);
 /* All that has returned before is in place on the media, times included. */
 HF_API int hf_syncfs(hf_volume *vol);

@@ -1050,6 +1050,25 @@ static void test_fail_in_pieces(void)
 	OK(hf_unmount(&vol));
 }
 
+/* The block that the end of the largest file cuts is one that is looked at, too. */
+static void test_fail_at_the_end(void)
+{
+	const struct hf_pin_options alloc = {sizeof(alloc), HF_PIN_ALLOC, NULL};
+	hf_volume *vol = vol_memory(32 * MIB);
+	hf_file *f = vol_create(vol, "/f");
+	hf_pin_id pin;
+
+	OK(hf_ftruncate(f, INT64_MAX));
+	OK(hf_pin(f, INT64_MAX - 1, 1, &alloc, NULL, NULL, &pin));
+	FAILS(EBUSY, hf_ftruncate_how(f, INT64_MAX - 1, &fail));
+	GET(INT64_MAX, vol_size(f));
+	OK(hf_ftruncate_how(f, INT64_MAX, &fail));
+	OK(hf_unpin(vol, pin));
+	OK(hf_ftruncate_how(f, INT64_MAX - 1, &fail));
+	OK(hf_close(&f));
+	OK(hf_unmount(&vol));
+}
+
 int main(void)
 {
 	static const struct hf_case cases[] = {
@@ -1075,6 +1094,7 @@ int main(void)
 	    {"no reuse", test_no_reuse},
 	    {"B5: full", test_B5_full},
 	    {"fail, in pieces", test_fail_in_pieces},
+	    {"fail, at the end", test_fail_at_the_end},
 	};
 
 	return hf_run_suite("resizing under pins", cases, HF_COUNT(cases));
