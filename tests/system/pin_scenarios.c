@@ -324,11 +324,24 @@ static void test_wait_times_out(void)
 
 struct picture {
 	struct hf_stat st[HELD], over;
-	struct hf_extent x[HELD][8];
+	uint64_t x[HELD][8][4]; /* extents, without what lies between their members */
 	size_t nx[HELD];
 	struct hf_statfs s;
 	uint64_t pins, orphaned;
 };
+
+static void picture_extents(hf_file *f, struct picture *p, unsigned i)
+{
+	struct hf_extent x[8];
+
+	OK(hf_extents(f, 0, x, 8, &p->nx[i]));
+	for (size_t k = 0; k < p->nx[i]; k++) {
+		p->x[i][k][0] = x[k].off;
+		p->x[i][k][1] = x[k].len;
+		p->x[i][k][2] = x[k].media_off;
+		p->x[i][k][3] = x[k].huge;
+	}
+}
 
 static void picture(struct holder *h, struct picture *p)
 {
@@ -337,7 +350,7 @@ static void picture(struct holder *h, struct picture *p)
 		if (!h->f[i])
 			h->f[i] = vol_open(h->vol, held_names[i], HF_O_RDWR);
 		OK(hf_fstat(h->f[i], &p->st[i]));
-		OK(hf_extents(h->f[i], 0, p->x[i], 8, &p->nx[i]));
+		picture_extents(h->f[i], p, i);
 	}
 	OK(hf_stat(h->vol, "/over", &p->over));
 	OK(hf_syncfs(h->vol));
