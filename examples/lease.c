@@ -37,12 +37,15 @@ struct holder {
 
 /* Runs on the library's notifier thread, with no lock of the library held. It may call the library,
  * but the others' notices wait behind it: it passes the word on and returns. */
-static void give_way(void *ctx, hf_volume *vol, hf_pin_id pin)
+static void give_way(void *ctx, hf_volume *vol, const struct hf_lease_event *event)
 {
 	struct holder *h = ctx;
 
 	(void)vol;
-	(void)pin;
+	/* until it gives way, who asks first has changed nothing; who did not has taken the blocks
+	 * from the file already */
+	expect(event->detached == (event->mode != HF_PINNED_FAIL),
+	       event->detached ? "told: the blocks have left the file" : "told: somebody asks");
 	pthread_mutex_lock(&h->lock);
 	h->asked++;
 	if (!h->stubborn)
@@ -66,17 +69,18 @@ static bool holder_stopped(struct holder *h, bool ready)
 static void *holder_main(void *arg)
 {
 	struct holder *h = arg;
-	struct hf_pin_options how = {
-	    .struct_size = sizeof(how), .flags = HF_PIN_WRITE, .tag = "lease"};
 	struct hf_lease_options lease = {
 	    .struct_size = sizeof(lease), .fn = give_way, .ctx = h, .deadline_ns = h->deadline_ns};
+	/* a lease from the first instant: no operation comes in between and is missed */
+	struct hf_pin_options how = {.struct_size = sizeof(how),
+				     .flags = HF_PIN_WRITE,
+				     .tag = "lease",
+				     .lease = h->lease ? &lease : NULL};
 	struct iovec iov[RANGE_BYTES / 4096];
 	size_t iovcnt = RANGE_BYTES / 4096;
 	hf_pin_id pin;
 
 	must(hf_pin(h->file, 0, RANGE_BYTES, &how, iov, &iovcnt, &pin), "hf_pin");
-	if (h->lease)
-		must(hf_lease(h->vol, pin, &lease), "hf_lease");
 	/* here a device would be told the addresses: this loop stands for it */
 	for (unsigned long n = 0; !holder_stopped(h, true); n++) {
 		memset(iov[n % iovcnt].iov_base, (int)n, iov[n % iovcnt].iov_len);

@@ -115,7 +115,8 @@ HF_API int hf_mount(hf_volume **out, const char *path, const struct hf_mount_opt
 /* A new, empty, volatile volume in a memfd. */
 HF_API int hf_mount_memory(hf_volume **out, uint64_t bytes, const struct hf_mount_options *opts);
 /* Everything in place and durable, lock dropped; *vol is set to NULL. -EBUSY with open files, directories, pins or views (the
- * sentence counts them): nothing happened; see hf_unmount_force. After a shutdown: writes nothing, returns 0. */
+ * sentence counts them), or while another thread is in a call: nothing happened; see hf_unmount_force. After a shutdown: writes
+ * nothing, returns 0. */
 HF_API int hf_unmount(hf_volume **vol);
 /* All that has returned before is in place on the media, times included. */
 HF_API int hf_syncfs(hf_volume *vol);
@@ -233,10 +234,14 @@ enum hf_pin_flags {
 	HF_PIN_WRITE = 1,		/* the holder stores into it: hf_fsync, hf_syncfs and hf_unmount flush it. -EBADF: not open for writing */
 	HF_PIN_ALLOC = 2,		/* holes are filled with zeroed blocks. -EBADF as above, -ENOSPC */
 };
+struct hf_lease_options;
 struct hf_pin_options {
 	size_t struct_size;
 	unsigned flags;			/* enum hf_pin_flags; unknown bits: -EINVAL */
 	const char *tag;		/* who it is, for people: up to 31 bytes, cut off beyond; NULL: none */
+	/* Not NULL: it is a lease (below) from its first instant. Its fn may run before hf_pin has returned, also when that then fails
+	 * with -E2BIG; if fn has unpinned it by then, hf_pin gives -ECANCELED. -EAGAIN: no thread to call it. */
+	const struct hf_lease_options *lease;
 };
 /* Pins [off, off+len). opts NULL: for reading, no tag. iov (may be NULL if iovcnt is) gets the addresses, adjacent ones joined, exact to
  * the byte (who does O_DIRECT aligns off and len); *iovcnt says how many entries it has and then how many were used, never more than
@@ -273,6 +278,8 @@ struct hf_pin_info {
 };
 /* All pins, from *cursor (0: the first) on, up to max; *n is how many. *cursor is UINT64_MAX after the last. */
 HF_API int hf_pin_list(hf_volume *vol, uint64_t *cursor, struct hf_pin_info *out, size_t max, size_t *n);
+/* One of them. -EINVAL: no such pin, or unpinned already. */
+HF_API int hf_pin_stat(hf_volume *vol, hf_pin_id pin, struct hf_pin_info *out);
 
 struct hf_busy {
 	uint64_t media_off, len;	/* bytes; a run of busy blocks */
@@ -314,15 +321,24 @@ HF_API int hf_inode_rename_how(hf_volume *vol, struct hf_id olddir, const char *
 /* A lease is a pin whose holder is told when an operation wants its range. fn runs on the library's notifier thread, with no lock
  * held, once per operation, after the operation has detached the range (FAIL: before it decides); deadline_ns is how long FAIL
  * waits for the pin to go. DELAY does not wait, WAIT waits as long as its caller said. fn may unpin; WAIT in fn gives -EDEADLK.
- * -EALREADY: it is a lease already. A lease ends with its pin; fn does not run after hf_unpin has returned, unless it is running
- * then (hf_unpin from another thread waits for it, from fn itself not). */
-typedef void hf_lease_fn(void *ctx, hf_volume *vol, hf_pin_id pin);
+ * hf_copy_file_range tells of each hole that it makes. A lease ends with its pin; fn does not run after hf_unpin has returned,
+ * unless it is running then (hf_unpin from another thread waits for it, from fn itself not). */
+struct hf_lease_event {
+	hf_pin_id pin;
+	enum hf_pinned mode;		/* the operation's: WAIT sleeps until the pin goes, FAIL up to the deadline */
+	bool detached;			/* the blocks have left the file already; false: FAIL asks first */
+	uint64_t off, len;		/* of the file, in whole blocks: what the operation takes; off + len UINT64_MAX: to the end */
+};
+/* *event is the library's, until fn returns. */
+typedef void hf_lease_fn(void *ctx, hf_volume *vol, const struct hf_lease_event *event);
 struct hf_lease_options {
 	size_t struct_size;
 	hf_lease_fn *fn;
 	void *ctx;
 	uint64_t deadline_ns;
 };
+/* Makes a lease of a pin that there is already. An operation that came before is not told: to see whether one did, look at 'busy'
+ * of hf_pin_stat afterwards. -EALREADY: it is a lease already. -EINVAL, -ENOMEM, -EAGAIN: no thread to call it. */
 HF_API int hf_lease(hf_volume *vol, hf_pin_id pin, const struct hf_lease_options *opts);
 
 /* Sleeps until no pin that was taken on this file, or on the volume, is left. -ETIMEDOUT; -EDEADLK: one is the caller's own. */
@@ -364,10 +380,12 @@ struct hf_view_options {
 	 * not one frame yet makes the touch a SIGBUS. Never for the toucher's own. Files that are given their space by whole 2 MiB
 	 * (hf_fallocate) and are populated need no collapse. */
 	uint64_t pin_wait_ns;
+	bool handler_chains;		/* the handler that took SIGSEGV after the library's calls it for what is not its own */
 };
 /* off: a multiple of 2 MiB. len > 0; may reach beyond the end of file. *addr is aligned to 2 MiB. -EINVAL; -EBADF: the file is
  * not open for that; -ENOMEM (address space, or vm.max_map_count: the sentence says which); -ENOTSUP: the medium cannot be
- * mapped piecewise (a simulated device). */
+ * mapped piecewise (a simulated device). -EBUSY: SIGSEGV has another handler by now (some libraries take it when they are loaded),
+ * and the first touch would end the process: load that library before the first mount, tell it not to, or, if it chains, say so. */
 HF_API int hf_view_map(hf_file *file, uint64_t off, uint64_t len, const struct hf_view_options *opts, void **addr, hf_view **out);
 /* *view is set to NULL. Nobody may touch it any more. What was stored through it is flushed, for a later hf_fsync could not. */
 HF_API int hf_view_unmap(hf_view **view);

@@ -30,15 +30,23 @@ static void copy_unlock(struct inode *in, struct inode *out)
 }
 
 /* The source's hole becomes one of the target, as far as there was something; beyond its end the
- * size grows at last. */
+ * size grows at last. Leases are told of each hole; nobody waits for them. */
 static int copy_hole(struct copy *c, uint64_t bytes)
 {
 	struct resize_rest rest = {0};
 	uint64_t end = min_u64(c->to + bytes, data_size(c->out));
-	int err = c->to < end ? resize_punch(c->out, c->to, end, NULL, &rest) : 0;
+	struct how h;
+	int err;
 
-	resize_finish(c->out->fs, &rest, NULL);
-	return err;
+	if (c->to >= end)
+		return 0;
+	err = how_open(&h, c->out->fs, NULL);
+	if (err)
+		return err;
+	err = resize_punch(c->out, c->to, end, &h, &rest);
+	how_end(&h);
+	resize_finish(c->out->fs, &rest, &h);
+	return how_close(&h, err);
 }
 
 static int64_t copy_data(struct copy *c, const void *from, uint64_t bytes)

@@ -31,8 +31,19 @@ int how_open(struct how *h, struct fs *fs, const struct hf_how *from)
 	return h->ticket ? 0 : err_set(-ENOMEM, "waiting for pins: out of memory");
 }
 
+/* Blocks as the bytes that a holder is told. */
+static struct hf_lease_event how_event(const struct how *h, struct how_range r, bool detached)
+{
+	struct hf_lease_event e = {
+	    .mode = h->pinned, .detached = detached, .off = r.first.v << HF_BLOCK_SHIFT};
+
+	e.len = r.n < FILE_BLOCKS_MAX - r.first.v ? r.n << HF_BLOCK_SHIFT : UINT64_MAX - e.off;
+	return e;
+}
+
 int how_ask(struct how *h, struct inode *in, struct how_range touched)
 {
+	struct hf_lease_event event;
 	int err;
 
 	if (h->pinned != HF_PINNED_FAIL || atomic_load(&in->leases) == 0 || touched.n == 0)
@@ -42,7 +53,8 @@ int how_ask(struct how *h, struct inode *in, struct how_range touched)
 	rwl_rdunlock(&in->layout);
 	if (err)
 		return err;
-	pin_notify(h->fs, &h->notice);
+	event = how_event(h, touched, false);
+	pin_notify(h->fs, &h->notice, &event);
 	pin_notice_wait(h->fs, &h->notice);
 	pin_notice_drop(&h->notice);
 	return 0;
@@ -134,8 +146,10 @@ static int how_wait(struct how *h)
 
 int how_close(struct how *h, int err)
 {
+	struct hf_lease_event event = how_event(h, (struct how_range){h->first, h->n}, true);
+
 	if (h->settled)
-		pin_notify(h->fs, &h->notice);
+		pin_notify(h->fs, &h->notice, &event);
 	pin_notice_drop(&h->notice);
 	if (h->ticket && !err)
 		err = how_wait(h);

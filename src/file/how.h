@@ -7,7 +7,7 @@
  *			from then on, for content alone does not keep pins out
  *	how_gather	layout exclusive, in each transaction before its commit
  *	how_end		content exclusive
- *	how_close	no lock; tells the leases, waits */
+ *	how_close	tells the leases; HF_PINNED_WAIT: no lock, waits */
 #ifndef HF_FILE_HOW_H
 #define HF_FILE_HOW_H
 

@@ -18,8 +18,24 @@ struct pin_call {
 	struct hf_file *file;
 	struct pin_req req;
 	char tag[PIN_TAG_MAX];
+	struct pin_lease lease;
 	hf_pin_id id;
 };
+
+static int lease_options(struct hf_volume *vol, const struct hf_lease_options *opts,
+			 struct pin_lease *out)
+{
+	struct hf_lease_options o;
+	int err = enter_options(&o, sizeof(o), opts);
+
+	if (err)
+		return err;
+	if (!o.fn)
+		return err_set(-EINVAL, "lease: there is no function to call");
+	*out =
+	    (struct pin_lease){.fn = o.fn, .ctx = o.ctx, .vol = vol, .deadline_ns = o.deadline_ns};
+	return 0;
+}
 
 static int pin_options(struct pin_call *c, const struct hf_pin_options *opts)
 {
@@ -37,6 +53,12 @@ static int pin_options(struct pin_call *c, const struct hf_pin_options *opts)
 		memcpy(c->tag, o.tag, strnlen(o.tag, sizeof(c->tag) - 1));
 		c->req.tag = c->tag;
 	}
+	if (o.lease) {
+		err = lease_options(c->file->vol, o.lease, &c->lease);
+		c->req.lease = &c->lease;
+	}
+	if (err)
+		return err;
 	/* Who stores, or makes blocks, changes the file. */
 	return o.flags ? enter_file_change(c->file) : 0;
 }
@@ -192,7 +214,9 @@ HF_API int hf_pin(hf_file *file, uint64_t off, uint64_t len, const struct hf_pin
 	err = pin_run(&c);
 	if (!err && iovcnt) {
 		err = runs_deliver(file->vol, c.id, iov, iovcnt);
-		if (err)
+		if (err == -EINVAL)
+			err = err_set(-ECANCELED, "the lease's callback has unpinned it already");
+		else if (err)
 			pin_drop(&file->vol->fs, c.id);
 	}
 	if (!err)
@@ -245,18 +269,13 @@ HF_API int hf_pin_iov(hf_volume *vol, hf_pin_id pin, struct iovec *iov, size_t *
 HF_API int hf_lease(hf_volume *vol, hf_pin_id pin, const struct hf_lease_options *opts)
 {
 	VOLUME_CALL(vol);
-	struct hf_lease_options o;
 	struct pin_lease how;
 	int err = enter_volume(vol);
 
 	if (!err)
-		err = enter_options(&o, sizeof(o), opts);
+		err = lease_options(vol, opts, &how);
 	if (err)
 		return err;
-	if (!o.fn)
-		return err_set(-EINVAL, "lease: there is no function to call");
-	how =
-	    (struct pin_lease){.fn = o.fn, .ctx = o.ctx, .vol = vol, .deadline_ns = o.deadline_ns};
 	return (int)enter_leave(pin_lease(&vol->fs, pin, &how), "lease");
 }
 

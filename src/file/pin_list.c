@@ -207,6 +207,33 @@ HF_API int hf_pin_list(hf_volume *vol, uint64_t *cursor, struct hf_pin_info *out
 	return (int)enter_leave(err, "pin_list");
 }
 
+HF_API int hf_pin_stat(hf_volume *vol, hf_pin_id pin, struct hf_pin_info *out)
+{
+	VOLUME_CALL(vol);
+	struct pin_sums s = {0};
+	const struct pin_info_fn each = {.fn = sums_add, .ctx = &s};
+	struct list_tid tid = {0};
+	struct hf_pin_info to;
+	struct pin_info info;
+	int err = enter_volume(vol);
+
+	if (err)
+		return err;
+	if (!out)
+		return err_set(-EINVAL, "pin_stat: the out-parameter is NULL");
+	err = runs_all(&vol->fs, &s.busy);
+	if (!err)
+		err = pin_stat(&vol->fs, pin, &info, &each);
+	free(s.busy.run);
+	if (err)
+		return (int)enter_leave(err, "pin_stat");
+	list_pin_fill(&to, &info, list_now_ns());
+	to.thread = list_thread(info.thread, &tid);
+	to.busy = s.sum << HF_BLOCK_SHIFT;
+	memcpy(out, &to, sizeof(to));
+	return 0;
+}
+
 /* ---- busy extents: which pin holds each */
 
 static void busy_fill(struct hf_busy *to, const struct space_busy *from, uint64_t now_ns)

@@ -332,7 +332,7 @@ static int resize_begin_truncate(const struct resize *r)
 {
 	struct how_range leaves = {r->first, r->n}, touched = leaves;
 
-	if (r->n && r->size < data_size(r->in))
+	if (!data_is_unmapped(r->in) && r->size < data_size(r->in))
 		touched = resize_moves(r->size);
 	return how_begin(r->how, r->in, touched, leaves);
 }

@@ -1,5 +1,6 @@
 /* The public functions of views. */
 #include "file/view_fill.h"
+#include "media/guard.h"
 
 #include <string.h>
 
@@ -21,6 +22,18 @@ static int view_options(struct hf_file *file, struct hf_view_options *o)
 	if (file->flags & HF_O_WRONLY)
 		return err_set(-EBADF, "view: the file is not open for reading");
 	return o->prot & HF_VIEW_WRITE ? enter_file_change(file) : 0;
+}
+
+/* A view whose touches do not come to the library's handler ends the process at its first. Ours is
+ * not put over the other one, which may chain to it: each would call the other for ever. */
+static int view_check_handler(const struct hf_view_options *o)
+{
+	if (o->handler_chains || guard_is_first())
+		return 0;
+	return err_set(-EBUSY,
+		       "view: SIGSEGV has another handler since the first mount, and a touch would "
+		       "end the process: load the library that took it before, or keep it from "
+		       "that; if it calls the handler before it, say so by handler_chains");
 }
 
 static int view_check_range(const struct hf_file *file, uint64_t off, uint64_t len)
@@ -91,6 +104,8 @@ HF_API int hf_view_map(hf_file *file, uint64_t off, uint64_t len,
 		err = view_options(file, &o);
 	if (!err)
 		err = view_check_range(file, off, len);
+	if (!err)
+		err = view_check_handler(&o);
 	if (err)
 		return (int)enter_leave(err, "view");
 	view = pool_get(&view_pool);

@@ -249,6 +249,15 @@ static int volume_take_apart(struct hf_volume *vol)
 	return err;
 }
 
+/* Who waited for the last pin may not be out yet when the pin is gone. */
+static bool volume_held(struct hf_volume *vol)
+{
+	for (uint32_t i = 0; i < GATE_SLOTS; i++)
+		if (atomic_load(&vol->holds[i].inside))
+			return true;
+	return false;
+}
+
 int volume_close(struct hf_volume *vol)
 {
 	uint32_t files = atomic_load(&vol->files), dirs = atomic_load(&vol->dirs);
@@ -262,6 +271,9 @@ int volume_close(struct hf_volume *vol)
 			       "views",
 			       fs->pm->path, files, dirs, (unsigned long long)pins,
 			       (unsigned long long)views);
+	if (volume_held(vol))
+		return err_set(-EBUSY, "%s: in use: calls are under way in other threads",
+			       fs->pm->path);
 	err = volume_sync(vol);
 	if (err == -ESHUTDOWN)
 		err = 0;
@@ -277,14 +289,6 @@ static uint64_t volume_users(struct hf_volume *vol)
 {
 	return (uint64_t)atomic_load(&vol->files) + atomic_load(&vol->dirs) + pin_count(&vol->fs) +
 	       view_count(&vol->fs);
-}
-
-static bool volume_held(struct hf_volume *vol)
-{
-	for (uint32_t i = 0; i < GATE_SLOTS; i++)
-		if (atomic_load(&vol->holds[i].inside))
-			return true;
-	return false;
 }
 
 struct hf_volume *volume_call_begin(struct hf_volume *vol)

@@ -98,6 +98,14 @@ int guard_install(void)
 	return err;
 }
 
+bool guard_is_first(void)
+{
+	struct sigaction now;
+
+	return sigaction(SIGSEGV, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) &&
+	       now.sa_sigaction == guard_handler;
+}
+
 void guard_set_resolver(guard_resolver resolve)
 {
 	__atomic_store_n(&guard_resolve, resolve, __ATOMIC_RELEASE);

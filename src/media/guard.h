@@ -15,6 +15,9 @@
  * in *fault_addr (may be NULL). */
 int guard_copy(void *dst, const void *src, size_t len, uint64_t *fault_addr);
 
+/* False: SIGSEGV goes to a handler that was installed after ours. It may chain. */
+bool guard_is_first(void);
+
 /* Called in the signal handler for a fault of this process outside guarded copies; returns true if
  * the access may be tried again. All signals but faults are blocked. NULL: none. Only one; set
  * before the first view is mapped. */

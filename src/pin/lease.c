@@ -3,6 +3,7 @@
  * (I-PIN-9). */
 #include "pin/pins.h"
 #include "base/error.h"
+#include "holdfast.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -12,16 +13,21 @@
 struct lease {
 	uint64_t id;
 	struct pin_lease how;
-	uint32_t pending; /* callbacks to come */
-	bool queued, ended;
-	struct lease *next;
+	bool ended;
+};
+
+/* One operation that one holder is told of. Its memory is there before the operation commits. */
+struct lease_call {
+	struct lease_call *next;
+	struct lease *lease;
+	struct hf_lease_event event;
 };
 
 /* The thread frees it when it was told to stop by one of its own callbacks. */
 struct notifier {
 	struct mtx lock; /* over all leases of the volume */
 	struct waitq work, done;
-	struct lease *first, *last;
+	struct lease_call *first, *last;
 	struct lease *running;
 	uint64_t runs; /* callbacks so far */
 	bool stop, on_its_own;
@@ -37,65 +43,54 @@ bool pin_on_notifier(void)
 
 /* ---- the queue; the lock is held */
 
-static void notifier_push_locked(struct notifier *n, struct lease *l)
+static void notifier_push_locked(struct notifier *n, struct lease_call *c)
 {
-	l->pending++;
-	if (l->queued)
-		return;
-	l->queued = true;
-	l->next = NULL;
+	c->next = NULL;
 	if (n->first)
-		n->last->next = l;
+		n->last->next = c;
 	else
-		n->first = l;
-	n->last = l;
+		n->first = c;
+	n->last = c;
 }
 
-static struct lease *notifier_pop_locked(struct notifier *n)
+static struct lease_call *notifier_pop_locked(struct notifier *n)
 {
-	struct lease *l = n->first;
+	struct lease_call *c = n->first;
 
-	if (!l)
-		return NULL;
-	n->first = l->next;
-	l->queued = false;
-	l->pending--;
-	if (l->pending) {
-		l->pending--;
-		notifier_push_locked(n, l);
-	}
-	return l;
+	if (c)
+		n->first = c->next;
+	return c;
 }
 
+/* What this lease was still to be told. */
 static void notifier_unlink_locked(struct notifier *n, const struct lease *l)
 {
-	struct lease **at = &n->first;
+	struct lease_call **at = &n->first, *c = n->first;
 
-	if (!l->queued)
-		return;
 	n->last = NULL;
-	while (*at != l) {
-		n->last = *at;
-		at = &(*at)->next;
-	}
-	*at = l->next;
-	while (*at) {
-		n->last = *at;
-		at = &(*at)->next;
+	for (; c; c = *at) {
+		if (c->lease == l) {
+			*at = c->next;
+			free(c);
+		} else {
+			n->last = c;
+			at = &c->next;
+		}
 	}
 }
 
 /* ---- the thread */
 
-static void notifier_call(struct notifier *n, struct lease *l)
+static void notifier_call(struct notifier *n, struct lease_call *c)
 {
-	uint64_t id = l->id;
+	struct lease *l = c->lease;
 	struct pin_lease how = l->how;
 
 	n->running = l;
 	n->runs++;
 	mtx_unlock(&n->lock);
-	how.fn(how.ctx, how.vol, id);
+	how.fn(how.ctx, how.vol, &c->event);
+	free(c);
 	mtx_lock(&n->lock);
 	n->running = NULL;
 	if (l->ended)
@@ -112,10 +107,10 @@ static void *notifier_run(void *arg)
 	mtx_lock(&n->lock);
 	while (!n->stop) {
 		uint32_t key = waitq_key(&n->work);
-		struct lease *l = notifier_pop_locked(n);
+		struct lease_call *c = notifier_pop_locked(n);
 
-		if (l) {
-			notifier_call(n, l);
+		if (c) {
+			notifier_call(n, c);
 			continue;
 		}
 		mtx_unlock(&n->lock);
@@ -216,26 +211,44 @@ static int lease_attach(struct pins *p, struct notifier *n, struct lease *l)
 	return err;
 }
 
-int pin_lease(struct fs *fs, uint64_t id, const struct pin_lease *how)
+int pins_lease_new(struct pins *p, const struct pin_lease *how, struct lease **out)
 {
-	struct pins *p = fs->pins;
 	struct notifier *n;
-	struct lease *l;
 	int err;
 
-	if (!pins_id_ok(p, id) || pins_state(p, pins_index(id)) != pins_state_for(id, PINS_LIVE))
-		return err_set(-EINVAL, "there is no such pin, or it is unpinned already");
 	mtx_lock(&p->lease_lock);
 	err = notifier_get_locked(p, &n);
 	mtx_unlock(&p->lease_lock);
 	if (err)
 		return err;
-	l = calloc(1, sizeof(*l));
-	if (!l)
+	*out = calloc(1, sizeof(**out));
+	if (!*out)
 		return err_set(-ENOMEM, "lease: out of memory");
+	(*out)->how = *how;
+	return 0;
+}
+
+/* Nobody knows the record yet: the layout lock keeps those out who would look for leases. */
+void pins_lease_first(struct pins *p, struct inode *in, uint64_t id, struct lease *l)
+{
 	l->id = id;
-	l->how = *how;
-	err = lease_attach(p, n, l);
+	atomic_store(&p->priv[pins_index(id)].lease, l);
+	atomic_fetch_add(&in->leases, 1);
+}
+
+int pin_lease(struct fs *fs, uint64_t id, const struct pin_lease *how)
+{
+	struct pins *p = fs->pins;
+	struct lease *l;
+	int err;
+
+	if (!pins_id_ok(p, id) || pins_state(p, pins_index(id)) != pins_state_for(id, PINS_LIVE))
+		return err_set(-EINVAL, "there is no such pin, or it is unpinned already");
+	err = pins_lease_new(p, how, &l);
+	if (err)
+		return err;
+	l->id = id;
+	err = lease_attach(p, atomic_load(&p->notifier), l);
 	if (err)
 		free(l);
 	return err;
@@ -277,28 +290,44 @@ void pins_lease_end(struct pins *p, uint32_t index)
 
 /* ---- telling */
 
-static bool notify_one_locked(struct pins *p, struct notifier *n, uint64_t id)
+int pins_notice_calls(struct pin_notice *what)
 {
-	struct lease *l = atomic_load(&p->priv[pins_index(id)].lease);
+	for (size_t i = 0; i < what->n; i++) {
+		struct lease_call *c = malloc(sizeof(*c));
 
-	if (!l || l->id != id)
-		return false;
-	notifier_push_locked(n, l);
-	return true;
+		if (!c)
+			return err_set(-ENOMEM, "lease: out of memory");
+		c->next = what->calls;
+		what->calls = c;
+	}
+	return 0;
 }
 
-void pin_notify(struct fs *fs, const struct pin_notice *what)
+static void notify_one_locked(struct pins *p, struct notifier *n, uint64_t id,
+			      struct pin_notice *what, const struct hf_lease_event *event)
+{
+	struct lease *l = atomic_load(&p->priv[pins_index(id)].lease);
+	struct lease_call *c = what->calls;
+
+	if (!c || !l || l->id != id)
+		return;
+	what->calls = c->next;
+	c->lease = l;
+	c->event = *event;
+	c->event.pin = id;
+	notifier_push_locked(n, c);
+}
+
+void pin_notify(struct fs *fs, struct pin_notice *what, const struct hf_lease_event *event)
 {
 	struct notifier *n = what->n ? atomic_load(&fs->pins->notifier) : NULL;
-	bool any = false;
 
 	if (!n)
 		return;
 	mtx_lock(&n->lock);
 	for (size_t i = 0; i < what->n; i++)
-		any |= notify_one_locked(fs->pins, n, what->ids[i]);
-	if (any)
-		waitq_wake_all(&n->work);
+		notify_one_locked(fs->pins, n, what->ids[i], what, event);
+	waitq_wake_all(&n->work);
 	mtx_unlock(&n->lock);
 }
 
@@ -332,6 +361,12 @@ void pin_notice_wait(struct fs *fs, const struct pin_notice *what)
 
 void pin_notice_drop(struct pin_notice *what)
 {
+	while (what->calls) {
+		struct lease_call *c = what->calls;
+
+		what->calls = c->next;
+		free(c);
+	}
 	free(what->ids);
 	*what = (struct pin_notice){0};
 }

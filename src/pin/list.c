@@ -1,5 +1,6 @@
 /* All pins of a volume, for people. No lock: each record is read as a whole or passed over. */
 #include "pin/pins.h"
+#include "base/error.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -66,5 +67,18 @@ int pin_list(struct fs *fs, uint64_t *cursor, struct pin_info *out, size_t max, 
 		*n += (size_t)ret;
 	}
 	*cursor = i > used ? UINT64_MAX : i - 1;
+	return 0;
+}
+
+int pin_stat(struct fs *fs, uint64_t id, struct pin_info *out, const struct pin_info_fn *each)
+{
+	int ret = 0;
+
+	if (pins_id_ok(fs->pins, id))
+		ret = list_one(fs->pins, pins_index(id), out, each);
+	if (ret < 0)
+		return ret;
+	if (ret == 0 || out->id != id)
+		return err_set(-EINVAL, "there is no such pin, or it is unpinned already");
 	return 0;
 }

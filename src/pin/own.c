@@ -217,7 +217,10 @@ int pin_notice_gather(struct inode *in, fblk_t first, uint64_t n, struct pin_not
 	if (!err && out->n) {
 		notice_unique(out);
 		out->deadline_ns = pins_lease_deadline(o.p, out->ids, out->n);
+		err = pins_notice_calls(out);
 	}
+	if (err)
+		pin_notice_drop(out);
 	free(o.x);
 	return err;
 }

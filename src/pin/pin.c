@@ -117,6 +117,7 @@ struct build {
 	size_t n, room;
 	struct pins_extent few[PIN_FEW];
 	frame_t need;
+	struct lease *lease; /* NULL: none */
 };
 
 /* What a step of taking says beside 0, PIN_HOLE and errors: let go of the lock first. */
@@ -342,6 +343,8 @@ static int build_take(struct build *b, uint64_t *hole)
 		pins_publish(b->p, b->index, pins_state_make(generation, PINS_RESERVED));
 		return ret;
 	}
+	if (b->lease)
+		pins_lease_first(b->p, q->in, generation << PINS_INDEX_BITS | b->index, b->lease);
 	build_link(b);
 	view_hole_forget(q->in, first, (q->off + q->len - 1) / HF_BLOCK_SIZE + 1 - first.v);
 	pins_publish(b->p, b->index, pins_state_make(generation, PINS_LIVE));
@@ -393,7 +396,7 @@ static void build_fill(struct build *b)
 	r->off = q->off;
 	r->len = q->len;
 	r->since_ns = pin_coarse_ns();
-	r->flags = q->flags;
+	r->flags = q->flags | (q->lease ? PINS_LEASED : 0);
 	r->thread = pin_self()->tid;
 	build_text(r->tag, sizeof(r->tag), q->tag);
 	build_text(r->name, sizeof(r->name), q->name);
@@ -416,21 +419,29 @@ static int build_run(struct build *b, uint64_t *hole)
 int pin_add(struct fs *fs, const struct pin_req *req, uint64_t *id, uint64_t *hole)
 {
 	struct build b = {.fs = fs, .req = req, .p = fs->pins, .room = PIN_FEW};
-	int ret = -ENOMEM;
+	int ret = 0;
 
 	*id = 0;
 	b.ext = b.few;
-	b.index = pins_get(b.p, true);
-	if (!b.index)
+	if (req->lease)
+		ret = pins_lease_new(b.p, req->lease, &b.lease);
+	if (ret)
 		return ret;
+	b.index = pins_get(b.p, true);
+	if (!b.index) {
+		free(b.lease);
+		return -ENOMEM;
+	}
 	build_fill(&b);
 	atomic_store_explicit(&b.p->priv[b.index].owner, pin_thread(), memory_order_relaxed);
 	ret = build_run(&b, hole);
 	if (ret == 0)
 		*id = pins_id(pins_state(b.p, b.index), b.index);
 	build_drop_chunks(&b);
-	if (ret)
+	if (ret) {
 		pins_put(b.p, b.index, true);
+		free(b.lease);
+	}
 	if (b.ext != b.few)
 		free(b.ext);
 	return ret;

@@ -29,8 +29,10 @@ struct pin_req {
 	uint64_t off, len;			/* bytes, below the end of file */
 	unsigned flags;
 	const char *tag, *name;			/* the library's own memory; NULL: none */
+	const struct pin_lease *lease;		/* a lease from its first instant; NULL: none */
 };
-/* Takes layout, shared, itself. PIN_HOLE (1): there is a hole at *hole (bytes), nothing is pinned. *id on 0. -ENOMEM, map damage. */
+/* Takes layout, shared, itself. PIN_HOLE (1): there is a hole at *hole (bytes), nothing is pinned. *id on 0. -ENOMEM, map damage;
+ * -EAGAIN (no thread for leases). */
 enum { PIN_HOLE = 1 };
 int pin_add(struct fs *fs, const struct pin_req *req, uint64_t *id, uint64_t *hole);
 int pin_drop(struct fs *fs, uint64_t id);	/* -EINVAL: not live */
@@ -58,6 +60,8 @@ struct pin_info_fn {
 };
 /* -ENOMEM. fn may be NULL. */
 int pin_list(struct fs *fs, uint64_t *cursor, struct pin_info *out, size_t max, size_t *n, const struct pin_info_fn *each);
+/* One of them, as above. -EINVAL: there is none. */
+int pin_stat(struct fs *fs, uint64_t id, struct pin_info *out, const struct pin_info_fn *each);
 /* Lets go of all orphans; returns how many there were. */
 uint64_t pin_release_orphans(struct fs *fs);
 
@@ -66,8 +70,9 @@ int pin_flush(struct fs *fs, struct inode *in, bool *any);
 
 /* Makes it a lease: fn runs on the notifier thread, as hf_lease says. -EALREADY, -EINVAL (not live), -ENOMEM, -EAGAIN (no thread). */
 struct hf_volume;
+struct hf_lease_event;
 struct pin_lease {
-	void (*fn)(void *ctx, struct hf_volume *vol, uint64_t pin);
+	void (*fn)(void *ctx, struct hf_volume *vol, const struct hf_lease_event *event);
 	void *ctx;
 	struct hf_volume *vol;
 	uint64_t deadline_ns;
@@ -86,9 +91,16 @@ struct waitq *pin_changed(struct inode *in);
 bool pin_on_notifier(void);			/* the calling thread runs a lease's callback */
 /* The leases on blocks that [first, first+n) maps now, each once. Gather while the range is still mapped, with the layout lock
  * held (either way); notify without any lock; drop frees. An empty one is all zeros. */
-struct pin_notice { uint64_t *ids; size_t n; uint64_t deadline_ns; };	/* deadline: the longest of them, relative */
-int pin_notice_gather(struct inode *in, fblk_t first, uint64_t n, struct pin_notice *out);	/* -ENOMEM */
-void pin_notify(struct fs *fs, const struct pin_notice *what);		/* queues the callbacks; does not wait */
+struct lease_call;
+struct pin_notice {
+	uint64_t *ids;
+	size_t n;
+	uint64_t deadline_ns;			/* the longest of them, relative */
+	struct lease_call *calls;		/* memory for what they will be told */
+};
+int pin_notice_gather(struct inode *in, fblk_t first, uint64_t n, struct pin_notice *out);	/* -ENOMEM: it is empty */
+/* Queues the callbacks, once for each notice; does not wait. event->pin is filled in for each. */
+void pin_notify(struct fs *fs, struct pin_notice *what, const struct hf_lease_event *event);
 /* Sleeps until the pins of the notice are gone or its deadline has passed. */
 void pin_notice_wait(struct fs *fs, const struct pin_notice *what);
 void pin_notice_drop(struct pin_notice *what);

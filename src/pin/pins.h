@@ -130,6 +130,12 @@ struct pins_walk {
 bool pins_walk(struct pins_walk *w, struct pin_run *out);
 
 /* ---- lease.c */
+/* Of a pin that is being taken: memory and the thread for it, no lock held; *out may be freed with free(). Then, layout shared,
+ * before the pin is live. */
+int pins_lease_new(struct pins *p, const struct pin_lease *how, struct lease **out);
+void pins_lease_first(struct pins *p, struct inode *in, uint64_t id, struct lease *l);
+/* Memory to tell each of them. -ENOMEM. */
+int pins_notice_calls(struct pin_notice *what);
 void pins_lease_end(struct pins *p, uint32_t index);
 void pins_notifier_stop(struct pins *p);
 uint64_t pins_lease_deadline(struct pins *p, const uint64_t *ids, size_t n);

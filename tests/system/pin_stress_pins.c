@@ -90,13 +90,13 @@ static void give_up(hf_pin_id id)
 }
 
 /* Somebody wants the range: gives it up if the pin lies on the table now. */
-static void wanted(void *ctx, hf_volume *v, hf_pin_id id)
+static void wanted(void *ctx, hf_volume *v, const struct hf_lease_event *event)
 {
 	(void)ctx;
 	(void)v;
 	atomic_fetch_add(&in_callback, 1);
 	if (!atomic_load(&standing))
-		give_up(id);
+		give_up(event->pin);
 	atomic_fetch_sub(&in_callback, 1);
 }
 

@@ -8,9 +8,12 @@
 #include <stdatomic.h>
 #include <sys/uio.h>
 
+#define EVENTS 8
+
 struct holder {
 	_Atomic int calls;
-	_Atomic int before, after; /* steps of the callback */
+	struct hf_lease_event event[EVENTS]; /* what each call was told */
+	_Atomic int before, after;	     /* steps of the callback */
 	sem_t started, go_on;
 	bool blocks, unpins, truncates;
 	hf_pin_id id;
@@ -19,10 +22,14 @@ struct holder {
 	pthread_t thread;
 };
 
-static void told(void *ctx, hf_volume *vol, hf_pin_id pin)
+static void told(void *ctx, hf_volume *vol, const struct hf_lease_event *event)
 {
 	struct holder *h = ctx;
+	hf_pin_id pin = event->pin;
+	int call = atomic_load(&h->calls);
 
+	if (call < EVENTS)
+		h->event[call] = *event;
 	atomic_fetch_add(&h->calls, 1);
 	h->thread = pthread_self();
 	sem_post(&h->started);
@@ -147,6 +154,158 @@ static void test_told_once(void)
 	OK(hf_unpin(vol, part.id));
 	hf_close(&f);
 	hf_close(&g);
+	OK(hf_unmount(&vol));
+}
+
+/* What the callbacks are told: each operation's own, although they come late. */
+static void test_event(void)
+{
+	hf_volume *vol = vol_memory(64 * MIB);
+	hf_file *f = some_file(vol, "/f", 20);
+	struct hf_lease_event *e;
+	struct holder h, front;
+
+	holder_init(&front);
+	holder_init(&h);
+	front.blocks = true;
+	lease(vol, f, 18 * BLK, BLK, 0, &front);
+	lease(vol, f, 2 * BLK, 10 * BLK, 1000, &h);
+	OK(hf_ftruncate(f, 17 * BLK + 5)); /* the notifier is stuck from here on */
+	sem_wait(&front.started);
+	OK(hf_fallocate(f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 2 * BLK, 2 * BLK + 5));
+	FAILS(EBUSY, truncate_how(f, 6 * BLK + 5, HF_PINNED_FAIL, 0));
+	OK(hf_ftruncate(f, 10 * BLK));
+	hf_close(&f);
+	OK(hf_unlink(vol, "/f"));
+	CU_ASSERT_EQUAL(h.calls, 0);
+	sem_post(&front.go_on);
+	settle(vol);
+	CU_ASSERT_EQUAL_FATAL(h.calls, 4);
+	e = h.event;
+	for (int i = 0; i < 4; i++)
+		CU_ASSERT_EQUAL(e[i].pin, h.id);
+	CU_ASSERT(e[0].detached && e[0].mode == HF_PINNED_DELAY);
+	CU_ASSERT(e[0].off == 2 * BLK && e[0].len == 2 * BLK);
+	CU_ASSERT(!e[1].detached && e[1].mode == HF_PINNED_FAIL);
+	CU_ASSERT(e[1].off == 6 * BLK && e[1].off + e[1].len == UINT64_MAX);
+	CU_ASSERT(e[2].detached && e[2].mode == HF_PINNED_DELAY);
+	CU_ASSERT(e[2].off == 10 * BLK && e[2].off + e[2].len == UINT64_MAX);
+	CU_ASSERT(e[3].detached && e[3].off == 0 && e[3].len == UINT64_MAX);
+	OK(hf_unpin(vol, h.id));
+	OK(hf_unpin(vol, front.id));
+	OK(hf_unmount(&vol));
+}
+
+struct puncher {
+	hf_file *f;
+	_Atomic bool stop;
+};
+
+static void *run_punches(void *arg)
+{
+	struct puncher *p = arg;
+
+	while (!atomic_load(&p->stop)) {
+		uint8_t b[BLK] = {1};
+
+		if (hf_pwrite(p->f, b, BLK, 0) != (ssize_t)BLK ||
+		    hf_fallocate(p->f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, BLK) != 0)
+			abort();
+	}
+	return NULL;
+}
+
+/* No operation comes between the pin and its lease: a pin whose blocks have left was told so. */
+static void test_from_the_first_instant(void)
+{
+	hf_volume *vol = vol_memory(64 * MIB);
+	hf_file *f = some_file(vol, "/f", 4);
+	struct hf_lease_options lo = {.struct_size = sizeof(lo), .fn = told};
+	struct hf_pin_options po = {.struct_size = sizeof(po), .lease = &lo};
+	unsigned enough = getenv("HF_TEST_SHORT") ? 50 : 2000, busy = 0;
+	struct puncher p = {.f = f};
+	struct hf_pin_info info;
+	hf_pin_id id;
+	pthread_t t;
+
+	pthread_create(&t, NULL, run_punches, &p);
+	while (busy < enough) {
+		struct holder h;
+		int err;
+
+		holder_init(&h);
+		lo.ctx = &h;
+		err = hf_pin(f, 0, BLK, &po, NULL, NULL, &id);
+		if (err == -ENODATA)
+			continue;
+		CU_ASSERT_EQUAL_FATAL(err, 0);
+		do
+			if (hf_pin_stat(vol, id, &info) != 0 || !info.leased || info.pin != id)
+				abort();
+		while (info.busy == 0);
+		sem_wait(&h.started); /* for ever, if nobody tells */
+		busy++;
+		OK(hf_unpin(vol, id));
+		CU_ASSERT_EQUAL(h.calls, 1);
+	}
+	atomic_store(&p.stop, true);
+	pthread_join(t, NULL);
+	lo.fn = NULL;
+	FAILS(EINVAL, hf_pin(f, BLK, BLK, &po, NULL, NULL, &id));
+	lo = (struct hf_lease_options){.fn = told};
+	FAILS(EINVAL, hf_pin(f, BLK, BLK, &po, NULL, NULL, &id));
+	hf_close(&f);
+	OK(hf_unmount(&vol));
+}
+
+/* A lease that is not to be: nothing of it is left. */
+static void test_pin_fails(void)
+{
+	hf_volume *vol = vol_memory(64 * MIB);
+	hf_file *f = some_file(vol, "/f", 4);
+	struct holder h;
+	struct hf_lease_options lo = {.struct_size = sizeof(lo), .fn = told, .ctx = &h};
+	struct hf_pin_options po = {.struct_size = sizeof(po), .lease = &lo};
+	struct iovec iov[1];
+	size_t n = 0;
+	hf_pin_id id;
+
+	holder_init(&h);
+	FAILS(E2BIG, hf_pin(f, 0, BLK, &po, iov, &n, &id));
+	FAILS(EINVAL, hf_pin(f, 0, 9 * BLK, &po, NULL, NULL, &id));
+	OK(hf_ftruncate(f, 9 * BLK));
+	FAILS(ENODATA, hf_pin(f, 0, 9 * BLK, &po, NULL, NULL, &id));
+	OK(hf_ftruncate(f, 0));
+	settle(vol);
+	CU_ASSERT_EQUAL(h.calls, 0);
+	hf_close(&f);
+	OK(hf_unmount(&vol));
+}
+
+/* A hole that a copy makes takes blocks away, as a punch does. */
+static void test_copy_tells(void)
+{
+	hf_volume *vol = vol_memory(64 * MIB);
+	hf_file *f = some_file(vol, "/f", 12), *from = vol_create(vol, "/from");
+	struct holder h;
+
+	holder_init(&h);
+	OK(hf_ftruncate(from, 12 * BLK));
+	GET(1, hf_pwrite(from, "a", 1, 0));
+	GET(1, hf_pwrite(from, "b", 1, 6 * BLK));
+	lease(vol, f, 0, 9 * BLK, 0, &h);
+	GET(9 * BLK, hf_copy_file_range(from, 0, f, 0, 9 * BLK));
+	settle(vol);
+	CU_ASSERT_EQUAL_FATAL(h.calls, 2);
+	CU_ASSERT(h.event[0].detached && h.event[0].mode == HF_PINNED_DELAY);
+	CU_ASSERT(h.event[0].off == BLK && h.event[0].len == 5 * BLK);
+	CU_ASSERT(h.event[1].off == 7 * BLK && h.event[1].len == 2 * BLK);
+	GET(3 * BLK, hf_copy_file_range(from, 9 * BLK, f, 9 * BLK, 3 * BLK));
+	settle(vol);
+	CU_ASSERT_EQUAL(h.calls, 2); /* none of its blocks */
+	OK(hf_unpin(vol, h.id));
+	hf_close(&f);
+	hf_close(&from);
 	OK(hf_unmount(&vol));
 }
 
@@ -296,6 +455,10 @@ static void test_last_in_callback(void)
 
 static const struct hf_case cases[] = {
     {"who is told, once per operation", test_told_once},
+    {"what a callback is told", test_event},
+    {"a lease from its first instant", test_from_the_first_instant},
+    {"a lease that is not to be", test_pin_fails},
+    {"a copy's holes are told of", test_copy_tells},
     {"FAIL gives the holder time", test_fail_gives_way},
     {"rule_T11_callback_never_returns", rule_T11_callback_never_returns},
     {"rule_T11_callback_truncates", rule_T11_callback_truncates},

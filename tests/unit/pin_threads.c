@@ -34,12 +34,13 @@ static struct vol_rand my_rand(struct shared *s)
 	return (struct vol_rand){vol_env("HF_SEED", 5) * 1000 + atomic_fetch_add(&s->seeds, 1)};
 }
 
-static void told(void *ctx, hf_volume *vol, hf_pin_id pin)
+static void told(void *ctx, hf_volume *vol, const struct hf_lease_event *event)
 {
 	struct shared *s = ctx;
 
 	(void)vol;
-	(void)pin;
+	if (event->pin == 0 || event->len == 0 || event->off + event->len < event->off)
+		spoiled(s, "a lease was told nonsense");
 	atomic_fetch_add(&s->told, 1);
 }
 
@@ -471,12 +472,59 @@ static void test_force_under_calls(void)
 	}
 }
 
+/* ---- unmount right after the last unpin, while who waited for it is on its way out */
+
+static void *unlinking(void *arg)
+{
+	struct hf_how wait = {
+	    .struct_size = sizeof(wait), .pinned = HF_PINNED_WAIT, .timeout_ns = UINT64_MAX};
+	struct caller *c = arg;
+
+	c->err = hf_unlink_how(c->vol, "/f", &wait);
+	return NULL;
+}
+
+static uint64_t busy_blocks(hf_volume *vol)
+{
+	struct hf_statfs s;
+
+	OK(hf_statfs(vol, &s));
+	return s.blocks_busy_pinned;
+}
+
+static void test_unmount_after_unpin(void)
+{
+	for (int round = 0; round < (getenv("HF_TEST_SHORT") ? 10 : 300); round++) {
+		struct caller c = {.vol = vol_memory(16 * MIB)};
+		hf_file *f = vol_create(c.vol, "/f");
+		hf_volume *vol = c.vol;
+		uint8_t buf[BLK] = {1};
+		hf_pin_id pin;
+		int err;
+
+		GET(BLK, hf_pwrite(f, buf, BLK, 0));
+		OK(hf_pin(f, 0, BLK, NULL, NULL, NULL, &pin));
+		OK(hf_close(&f));
+		CU_ASSERT_EQUAL_FATAL(pthread_create(&c.thread, NULL, unlinking, &c), 0);
+		while (busy_blocks(vol) == 0)
+			sched_yield();
+		OK(hf_unpin(vol, pin));
+		do {
+			err = hf_unmount(&vol);
+		} while (err == -EBUSY);
+		OK(err);
+		pthread_join(c.thread, NULL);
+		OK(c.err);
+	}
+}
+
 static const struct hf_case cases[] = {
     {"everybody at once", test_mix},
     {"a pin is dropped once", test_dropped_once},
     {"a pin is listed whole", test_listed_whole},
     {"the last pin wakes who waits", test_woken},
     {"a forced unmount under calls", test_force_under_calls},
+    {"unmount after the last unpin", test_unmount_after_unpin},
 };
 
 int main(void)

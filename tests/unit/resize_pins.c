@@ -698,10 +698,11 @@ struct told {
 	_Atomic unsigned calls;
 	_Atomic int wait_ret, unpin_ret;
 	_Atomic uint64_t busy;
+	struct hf_lease_event last;
 	bool lets_go;
 };
 
-static void be_told(void *ctx, hf_volume *vol, hf_pin_id id)
+static void be_told(void *ctx, hf_volume *vol, const struct hf_lease_event *event)
 {
 	struct told *t = ctx;
 	struct hf_how wait = how(HF_PINNED_WAIT, FOREVER);
@@ -712,7 +713,8 @@ static void be_told(void *ctx, hf_volume *vol, hf_pin_id id)
 	if (t->f)
 		atomic_store(&t->wait_ret, hf_ftruncate_how(t->f, 0, &wait));
 	if (t->lets_go)
-		atomic_store(&t->unpin_ret, hf_unpin(vol, id));
+		atomic_store(&t->unpin_ret, hf_unpin(vol, event->pin));
+	t->last = *event;
 	atomic_fetch_add(&t->calls, 1);
 }
 
@@ -754,6 +756,9 @@ static void test_T11_leases(void)
 		FAILS(EBUSY, do_op(vol, f, op, &fail));
 		await_call(&stays, 1);
 		CU_ASSERT_EQUAL(atomic_load(&stays.busy), 0);
+		CU_ASSERT(stays.last.pin == id && stays.last.mode == HF_PINNED_FAIL);
+		CU_ASSERT(!stays.last.detached && stays.last.off < 15 * BLK &&
+			  stays.last.off + stays.last.len > 12 * BLK);
 		OK(hf_unpin(vol, id));
 		lease(vol, f, &t, FOREVER);
 		OK(do_op(vol, f, op, &fail));
@@ -768,6 +773,9 @@ static void test_T11_leases(void)
 		if (op_detaches(op)) {
 			await_call(&stays, 2);
 			CU_ASSERT_EQUAL(atomic_load(&stays.busy), 3);
+			CU_ASSERT(stays.last.pin == id && stays.last.mode == HF_PINNED_DELAY);
+			CU_ASSERT(stays.last.detached && stays.last.off < 15 * BLK &&
+				  stays.last.off + stays.last.len > 12 * BLK);
 		}
 		OK(hf_unpin(vol, id));
 		CU_ASSERT_EQUAL(atomic_load(&stays.calls), op_detaches(op) ? 2 : 1);
@@ -1042,6 +1050,25 @@ static void test_fail_in_pieces(void)
 	OK(hf_unmount(&vol));
 }
 
+/* The block that the end of the largest file cuts is one that is looked at, too. */
+static void test_fail_at_the_end(void)
+{
+	const struct hf_pin_options alloc = {sizeof(alloc), HF_PIN_ALLOC, NULL};
+	hf_volume *vol = vol_memory(32 * MIB);
+	hf_file *f = vol_create(vol, "/f");
+	hf_pin_id pin;
+
+	OK(hf_ftruncate(f, INT64_MAX));
+	OK(hf_pin(f, INT64_MAX - 1, 1, &alloc, NULL, NULL, &pin));
+	FAILS(EBUSY, hf_ftruncate_how(f, INT64_MAX - 1, &fail));
+	GET(INT64_MAX, vol_size(f));
+	OK(hf_ftruncate_how(f, INT64_MAX, &fail));
+	OK(hf_unpin(vol, pin));
+	OK(hf_ftruncate_how(f, INT64_MAX - 1, &fail));
+	OK(hf_close(&f));
+	OK(hf_unmount(&vol));
+}
+
 int main(void)
 {
 	static const struct hf_case cases[] = {
@@ -1067,6 +1094,7 @@ int main(void)
 	    {"no reuse", test_no_reuse},
 	    {"B5: full", test_B5_full},
 	    {"fail, in pieces", test_fail_in_pieces},
+	    {"fail, at the end", test_fail_at_the_end},
 	};
 
 	return hf_run_suite("resizing under pins", cases, HF_COUNT(cases));

@@ -236,6 +236,47 @@ static void test_sigbus_handler(void)
 	CU_ASSERT_EQUAL(in_child(child_late_sigbus_only, NULL), 0);
 }
 
+/* A handler that was installed over the library's. */
+static struct sigaction chained;
+static volatile int chains;
+
+static void chain(int sig, siginfo_t *info, void *uc)
+{
+	chains++;
+	chained.sa_sigaction(sig, info, uc);
+}
+
+static int child_late_sigsegv(void *arg)
+{
+	struct hf_view_options o = {.struct_size = sizeof(o), .prot = VIEW_RW};
+	struct sigaction sa = {.sa_sigaction = chain, .sa_flags = SA_SIGINFO | SA_NODEFER}, now;
+	struct all own;
+	hf_view *v = NULL;
+	void *p = NULL;
+
+	(void)arg;
+	begin(&own);
+	sigaction(SIGSEGV, &sa, &chained);
+	if (hf_view_map(own.f, 0, FRM, &o, &p, &v) != -EBUSY || v || p)
+		return 1;
+	if (!strstr(hf_errormsg(), "SIGSEGV"))
+		return 2;
+	o.handler_chains = true;
+	if (hf_view_map(own.f, 0, FRM, &o, &p, &v) != 0 || touch_get(p) != 1 || chains == 0)
+		return 3;
+	sigaction(SIGSEGV, NULL, &now);
+	if (now.sa_sigaction != chain) /* it was not taken back */
+		return 4;
+	sigaction(SIGSEGV, &chained, NULL);
+	o.handler_chains = false;
+	return hf_view_unmap(&v) == 0 && hf_view_map(own.f, 0, FRM, &o, &p, &v) == 0 ? 0 : 5;
+}
+
+static void test_sigsegv_handler(void)
+{
+	CU_ASSERT_EQUAL(in_child(child_late_sigsegv, NULL), 0);
+}
+
 static const struct hf_case cases[] = {
     {"rule_T6_fork", rule_T6_fork},
     {"rule_T6_child_is_killed", rule_T6_child_is_killed},
@@ -243,6 +284,7 @@ static const struct hf_case cases[] = {
     {"rule_T6_child_with_own_views", rule_T6_child_with_own_views},
     {"sigbus", test_sigbus},
     {"sigbus_handler", test_sigbus_handler},
+    {"sigsegv_handler", test_sigsegv_handler},
 };
 
 int main(void)
