@@ -419,6 +419,7 @@ static int build_run(struct build *b, uint64_t *hole)
 int pin_add(struct fs *fs, const struct pin_req *req, uint64_t *id, uint64_t *hole)
 {
 	struct build b = {.fs = fs, .req = req, .p = fs->pins, .room = PIN_FEW};
+	uint64_t is;
 	int ret = 0;
 
 	*id = 0;
@@ -433,10 +434,12 @@ int pin_add(struct fs *fs, const struct pin_req *req, uint64_t *id, uint64_t *ho
 		return -ENOMEM;
 	}
 	build_fill(&b);
+	/* Now: a lease's callback may have unpinned it, and the record be another's, before it is known. */
+	is = pins_id(pins_state(b.p, b.index), b.index);
 	atomic_store_explicit(&b.p->priv[b.index].owner, pin_thread(), memory_order_relaxed);
 	ret = build_run(&b, hole);
 	if (ret == 0)
-		*id = pins_id(pins_state(b.p, b.index), b.index);
+		*id = is;
 	build_drop_chunks(&b);
 	if (ret) {
 		pins_put(b.p, b.index, true);
