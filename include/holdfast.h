@@ -168,7 +168,8 @@ enum hf_open_flags {			/* how to open; unknown bits give -EINVAL */
 };
 /* -ENOENT -EEXIST -EISDIR -ENOTDIR -ELOOP -ENAMETOOLONG -ENOSPC -EROFS -ENXIO (FIFO, socket, device: stored, not opened) */
 HF_API int hf_open(hf_volume *vol, const char *path, unsigned flags, uint32_t mode, hf_file **out);
-/* *file is set to NULL. -EBADF: it is closed already (told for a while after). The last close of an unlinked file frees it; a failure there is reported, the handle is gone. */
+/* *file is set to NULL. -EBADF: it is closed already (told for a while after). The last close of an unlinked file frees it; a failure
+ * there is reported, the handle is gone. */
 HF_API int hf_close(hf_file **file);
 
 /* Bytes read: fewer than len only at end of file. Holes read as zeros. -EIO: the range is poisoned (nothing is returned).
@@ -231,7 +232,7 @@ HF_API int hf_flink(hf_file *file, const char *path);
 typedef uint64_t hf_pin_id;		/* of one volume; never 0; not used again for as good as ever */
 
 enum hf_pin_flags {
-	HF_PIN_WRITE = 1,		/* the holder stores into it: hf_fsync, hf_syncfs and hf_unmount flush it. -EBADF: not open for writing */
+	HF_PIN_WRITE = 1,		/* the holder stores into it: hf_fsync, hf_syncfs, hf_unmount flush it. -EBADF: not open for that */
 	HF_PIN_ALLOC = 2,		/* holes are filled with zeroed blocks. -EBADF as above, -ENOSPC */
 };
 struct hf_lease_options;
@@ -244,19 +245,20 @@ struct hf_pin_options {
 	const struct hf_lease_options *lease;
 };
 /* Pins [off, off+len). opts NULL: for reading, no tag. iov (may be NULL if iovcnt is) gets the addresses, adjacent ones joined, exact to
- * the byte (who does O_DIRECT aligns off and len); *iovcnt says how many entries it has and then how many were used, never more than
- * the range has blocks; -E2BIG: it takes more, *iovcnt says how many, nothing is pinned: again, in a loop, for the file may change
- * between. A view of the range has other addresses for the same bytes. What the kernel may hold for long depends on the medium:
- * device-DAX (io_uring: from Linux 6.12), tmpfs and memfd may be registered, files on a disk or DAX filesystem may not (EFAULT or
- * EOPNOTSUPP at the registration). -EINVAL: len is 0, or the range reaches beyond the end of file. -ENODATA: a hole, without HF_PIN_ALLOC. -ENOMEM. Tiny files
- * that live in their inode are given a block first (-EROFS, -EBADF if that is not possible). Never waits for another pin. */
+ * the byte (who does O_DIRECT aligns off and len); *iovcnt says how many entries it has and then how many were used, never more than the
+ * range has blocks; -E2BIG: it takes more, *iovcnt says how many, nothing is pinned: again, in a loop, for the file may change between.
+ * A view of the range has other addresses for the same bytes. What the kernel may hold for long depends on the medium: device-DAX
+ * (io_uring: from Linux 6.12), tmpfs and memfd may be registered, files on a disk or DAX filesystem may not (EFAULT or EOPNOTSUPP at the
+ * registration). -EINVAL: len is 0, or the range reaches beyond the end of file. -ENODATA: a hole, without HF_PIN_ALLOC. -ENOMEM. Tiny
+ * files that live in their inode are given a block first (-EROFS, -EBADF if that is not possible). Never waits for another pin. */
 HF_API int hf_pin(hf_file *file, uint64_t off, uint64_t len, const struct hf_pin_options *opts, struct iovec *iov, size_t *iovcnt,
 		  hf_pin_id *out);
 /* -EINVAL: no such pin, or unpinned already. The last pin of busy blocks gives them to the allocator (no transaction, nothing is
  * stored on the media) and wakes who waits. A pin with HF_PIN_WRITE is flushed first, as hf_pin_persist does, for nothing remembers
  * later what it covered; -EIO: that failed, and the pin is gone all the same: do not try again. */
 HF_API int hf_unpin(hf_volume *vol, hf_pin_id pin);
-/* What was stored to [off, off+len), counted from the beginning of the pin, is durable. Works on blocks that left the file, too. -EINVAL: not in the pin. */
+/* What was stored to [off, off+len), counted from the beginning of the pin, is durable. Works on blocks that left the file, too.
+ * -EINVAL: not in the pin. */
 HF_API int hf_pin_persist(hf_volume *vol, hf_pin_id pin, uint64_t off, uint64_t len);
 /* The calling thread is the owner from now on. */
 HF_API int hf_pin_take(hf_volume *vol, hf_pin_id pin);
@@ -297,7 +299,7 @@ HF_API int hf_busy_list(hf_volume *vol, uint64_t *cursor, struct hf_busy *out, s
 /* What truncate, punch, zero-range, collapse, insert, unlink and rename-over of the last link do about pins in the range. */
 enum hf_pinned {
 	HF_PINNED_DELAY = 0,		/* returns at once; pinned blocks are freed on their last unpin. What the plain calls do */
-	HF_PINNED_WAIT = 1,		/* the same, then sleeps until every block that it detached is idle. -ETIMEDOUT: done, but still held */
+	HF_PINNED_WAIT = 1,		/* the same, then sleeps until all that it detached is idle. -ETIMEDOUT: done, but still held */
 	HF_PINNED_FAIL = 2,		/* -EBUSY and nothing changed, if anything in the range is pinned */
 };
 struct hf_how {
@@ -305,10 +307,11 @@ struct hf_how {
 	enum hf_pinned pinned;
 	uint64_t timeout_ns;		/* of HF_PINNED_WAIT; UINT64_MAX: none; 0: looks once */
 };
-/* The plain calls with a mode; how NULL: HF_PINNED_DELAY. No lock is held while waiting, so who holds a pin gets at the rest of
- * the file. -EDEADLK and nothing done: WAIT, and the calling thread owns a pin on what would leave the file (or is in a lease's
- * callback). FAIL minds pins on what would change, the block that a new end of file cuts among them. Collapse and insert move everything behind their range: FAIL looks at all of that. Zero-range overwrites pinned blocks in
- * place (FAIL: does not); it detaches nothing. An unlink takes the blocks only if nobody has the file open. */
+/* The plain calls with a mode; how NULL: HF_PINNED_DELAY. No lock is held while waiting, so who holds a pin gets at the rest of the
+ * file. -EDEADLK and nothing done: WAIT, and the calling thread owns a pin on what would leave the file (or is in a lease's callback).
+ * FAIL minds pins on what would change, the block that a new end of file cuts among them. Collapse and insert move everything behind
+ * their range: FAIL looks at all of that. Zero-range overwrites pinned blocks in place (FAIL: does not); it detaches nothing. An unlink
+ * takes the blocks only if nobody has the file open. */
 HF_API int hf_ftruncate_how(hf_file *file, uint64_t size, const struct hf_how *how);
 HF_API int hf_fallocate_how(hf_file *file, int mode, uint64_t off, uint64_t len, const struct hf_how *how);
 HF_API int hf_truncate_how(hf_volume *vol, const char *path, uint64_t size, const struct hf_how *how);

@@ -92,8 +92,7 @@ int alloc_range(struct inode *in, uint64_t off, uint64_t end, uint64_t visible)
 	return err;
 }
 
-/* A request that cannot be met is refused before it takes what there is. */
-static int alloc_check_space(struct inode *in, uint64_t off, uint64_t end)
+int alloc_check_space(struct inode *in, uint64_t off, uint64_t end)
 {
 	fblk_t at = data_block(off), last = data_block_up(end);
 	struct space_stat st;
@@ -112,7 +111,7 @@ static int alloc_check_space(struct inode *in, uint64_t off, uint64_t end)
 	}
 	space_stat(in->fs->space, &st);
 	if (holes > st.free + st.busy_journal + st.pending)
-		return err_set(-ENOSPC, "fallocate: %llu blocks asked for, %llu are free",
+		return err_set(-ENOSPC, "%llu blocks asked for, %llu are free",
 			       (unsigned long long)holes, (unsigned long long)st.free);
 	return 0;
 }

@@ -63,6 +63,13 @@ static int pin_options(struct pin_call *c, const struct hf_pin_options *opts)
 	return o.flags ? enter_file_change(c->file) : 0;
 }
 
+static int pin_fill(struct inode *in, uint64_t hole, uint64_t end)
+{
+	int err = alloc_check_space(in, hole, end);
+
+	return err ? err : alloc_range(in, hole, end, data_size(in));
+}
+
 /* Inline content gets a block, a hole blocks of zeros. */
 static int pin_make_block(struct pin_call *c, uint64_t hole)
 {
@@ -79,7 +86,7 @@ static int pin_make_block(struct pin_call *c, uint64_t hole)
 	else if (!(c->req.flags & PIN_ALLOC))
 		err = err_set(-ENODATA, "pin: there is a hole at %llu", (unsigned long long)hole);
 	else if (end <= data_size(in))
-		err = alloc_range(in, hole, end, data_size(in));
+		err = pin_fill(in, hole, end);
 	rwl_wrunlock(&in->content);
 	gate_leave(&c->file->vol->gate, ticket);
 	return err;

@@ -34,6 +34,8 @@ int resize_outgrow_inline(struct inode *in);
 /* fallocate.c. Holes of [off, end) get zeroed blocks; 'visible' is the end of file afterwards, at
  * least what it is. Not for inline content. Content exclusive, the gate passed. */
 int alloc_range(struct inode *in, uint64_t off, uint64_t end, uint64_t visible);
+/* A request that cannot be met is refused before it takes what there is: -ENOSPC. Content held. */
+int alloc_check_space(struct inode *in, uint64_t off, uint64_t end);
 
 /* ---- holes in huge leaves that views kept mapped (view_hole_queue). Content exclusive, the gate
  * passed. The blocks of the slot that 'mask' marks are freed as far as they are all zeros and not

@@ -419,6 +419,7 @@ static int build_run(struct build *b, uint64_t *hole)
 int pin_add(struct fs *fs, const struct pin_req *req, uint64_t *id, uint64_t *hole)
 {
 	struct build b = {.fs = fs, .req = req, .p = fs->pins, .room = PIN_FEW};
+	uint64_t is;
 	int ret = 0;
 
 	*id = 0;
@@ -433,10 +434,12 @@ int pin_add(struct fs *fs, const struct pin_req *req, uint64_t *id, uint64_t *ho
 		return -ENOMEM;
 	}
 	build_fill(&b);
+	/* Now: a lease's callback may have unpinned it, and the record be another's, before it is known. */
+	is = pins_id(pins_state(b.p, b.index), b.index);
 	atomic_store_explicit(&b.p->priv[b.index].owner, pin_thread(), memory_order_relaxed);
 	ret = build_run(&b, hole);
 	if (ret == 0)
-		*id = pins_id(pins_state(b.p, b.index), b.index);
+		*id = is;
 	build_drop_chunks(&b);
 	if (ret) {
 		pins_put(b.p, b.index, true);
@@ -703,7 +706,18 @@ static bool flush_read(struct pins *p, uint32_t index, union pins_any *rec)
 	return (rec->rec.flags & PINS_WRITE) != 0;
 }
 
-static int flush_one(struct fs *fs, uint32_t index, bool *any)
+/* Of the whole volume's: the inode may be gone from under the pin's record meanwhile. */
+static void flush_touch(struct fs *fs, const struct pins_rec *r)
+{
+	struct inode *in;
+
+	if (inode_get(fs, INUM(r->ino), r->gen, &in) != 0)
+		return;
+	inode_touch(in, INODE_MTIME | INODE_CTIME, inode_now_ns());
+	inode_put(in);
+}
+
+static int flush_one(struct fs *fs, uint32_t index, bool touch, bool *any)
 {
 	struct pins_extent few[PIN_FEW], *x;
 	union pins_any rec;
@@ -721,6 +735,8 @@ static int flush_one(struct fs *fs, uint32_t index, bool *any)
 		err = pm_flush(fs->pm, mblk_to_moff(MBLK(x[i].first)),
 			       pins_blocks(&x[i]) << HF_BLOCK_SHIFT);
 	*any = true;
+	if (touch)
+		flush_touch(fs, &rec.rec);
 	if (x != few)
 		free(x);
 	return err;
@@ -759,7 +775,7 @@ static int flush_inode(struct fs *fs, struct inode *in, bool *any)
 	if (err)
 		return err;
 	for (size_t i = 0; i < n && !err; i++)
-		err = flush_one(fs, list[i], any);
+		err = flush_one(fs, list[i], false, any);
 	free(list);
 	return err;
 }
@@ -775,7 +791,7 @@ int pin_flush(struct fs *fs, struct inode *in, bool *any)
 		return flush_inode(fs, in, any);
 	used = atomic_load_explicit(&fs->pins->used, memory_order_acquire);
 	for (uint32_t i = 1; i <= used && !err; i++)
-		err = flush_one(fs, i, any);
+		err = flush_one(fs, i, true, any);
 	return err;
 }
 

@@ -65,7 +65,7 @@ int pin_stat(struct fs *fs, uint64_t id, struct pin_info *out, const struct pin_
 /* Lets go of all orphans; returns how many there were. */
 uint64_t pin_release_orphans(struct fs *fs);
 
-/* Flushes (no fence) what is pinned for writing: of one inode, of all (NULL). *any: there was something. */
+/* Flushes (no fence) what is pinned for writing: of one inode, of all (NULL; their times change). *any: there was something. */
 int pin_flush(struct fs *fs, struct inode *in, bool *any);
 
 /* Makes it a lease: fn runs on the notifier thread, as hf_lease says. -EALREADY, -EINVAL (not live), -ENOMEM, -EAGAIN (no thread). */

@@ -574,8 +574,13 @@ int view_flush(struct fs *fs, struct inode *in, bool *any)
 	int err = 0;
 
 	for (uint64_t id = 0; !err && (v = view_next(fs, in, id)) != NULL; view_leave(v)) {
+		bool some = false;
+
 		id = v->id;
-		err = view_flush_range(v, 0, v->slots * HF_FRAME_SIZE, any);
+		err = view_flush_range(v, 0, v->slots * HF_FRAME_SIZE, &some);
+		if (some && !in)
+			inode_touch(v->in, INODE_MTIME | INODE_CTIME, inode_now_ns());
+		*any |= some;
 	}
 	return err;
 }

@@ -90,7 +90,8 @@ bool view_maps(struct inode *in, fblk_t at);
 int view_hole_queue(struct inode *in, fblk_t first, uint64_t n);
 /* They hold something again: written, allocated, pinned. Content or layout held. */
 void view_hole_forget(struct inode *in, fblk_t first, uint64_t n);
-/* Flushes (no fence) the mapped slots of writable views of one inode, of all of a volume (NULL). *any: there were some. */
+/* Flushes (no fence) the mapped slots of writable views of one inode, of all of a volume (NULL; their times change). *any: there were
+ * some. */
 int view_flush(struct fs *fs, struct inode *in, bool *any);
 uint64_t view_count(const struct fs *fs);
 /* The first queued slot at or after *slot that no view maps (force: mapped or not) and its blocks; false: none. It stays queued until

@@ -1,5 +1,5 @@
 /* Stories of pins, from the outside: what happens to who deletes, waits, dies or loses power while
- *something is held.
+ * something is held.
  *
  *	pin_scenarios [PATH-OF-HOLDFAST]
  */

@@ -1,28 +1,28 @@
-/* Threads that pin, unpin, truncate, punch, write, shift, rename, unlink, map, touch and fork on a
- *volume so small that every freed block is used again at once.
+/* Threads that pin, unpin, truncate, punch, write, shift, rename, unlink, map, touch and fork on
+ * a volume so small that every freed block is used again at once.
  *
  *	pin_stress [--seconds N] [--threads N] [--seed S] [--mib N] [--file PATH]
  *
- * Every aligned 8 bytes of every file are a stamp: file (a hash of number and generation), block of
- *the file, generation, place in the block, checksum. Each is whole by itself, so that a reader who
- *races with a writer needs no lock. What may be seen of a file's block, through hf_pread, a view or
- *a live pin:
+ * Every aligned 8 bytes of every file are a stamp: file (a hash of number and generation), block
+ * of the file, generation, place in the block, checksum. Each is whole by itself, so that a
+ * reader who races with a writer needs no lock. What may be seen of a file's block, through
+ * hf_pread, a view or a live pin:
  *
  *   - zeros (it was punched, zeroed, allocated, or is new), or
- *   - a stamp of this very file and this block, old or new. In the files whose blocks are shifted
- *(COLLAPSE and INSERT move them), of this file and any block of it.
+ *   - a stamp of this very file and this block, old or new. In the files whose blocks are
+ *     shifted (COLLAPSE and INSERT move them), of this file and any block of it.
  *
- * A pinned block that left its file is in no file any more: what can be in it are the stamps that
- *it had and those of the pin's holder. So the same holds for it until the unpin, whatever was made
- *of the file, its number and its name. A stamp of another file is a block that was given out while
- *it was held.
+ * A pinned block that left its file is in no file any more: what can be in it are the stamps
+ * that it had and those of the pin's holder. So the same holds for it until the unpin, whatever
+ * was made of the file, its number and its name. A stamp of another file is a block that was
+ * given out while it was held.
  *
- * What a thread makes of its own file is known exactly (pin_stress_own.c): its bytes, and what each
- *of its pins shows. Every round everybody stops: all live pins are looked at, free + busy + used is
- *the whole, the busy list says what statfs says, the list of pins is as long as the pins are many,
- *and a check of the volume finds nothing. At the end of a slice all pins go: nothing is busy, the
- *volume unmounts, fsck finds nothing, and after a mount every file is what it was. Children of
- *fork: see pins_fork(). */
+ * What a thread makes of its own file is known exactly (pin_stress_own.c): its bytes, and what
+ * each of its pins shows. Every round everybody stops: all live pins are looked at, free + busy
+ * + used is the whole, the busy list says what statfs says, the list of pins is as long as the
+ * pins are many; every eighth round a check of the volume finds nothing. At the end of a slice
+ * all pins go: nothing is busy, the volume unmounts, fsck finds nothing, and after a mount every
+ *file is what it was. Children of fork: see pins_fork(). */
 #include "pin_stress.h"
 
 #include <getopt.h>

@@ -1,11 +1,13 @@
 /* A file of one thread: nobody else changes it, so what it has, and what pins on it show, is known.
  *
- * A block of a pin is
- *   ATTACHED  in the file where it was pinned: it shows what the file has there (at and beyond the
- * end of file, which cuts the last block: anything that was the file's); MAYBE     punched or cut
- * off: it shows what it had then; or, where a full volume or a live view made the punch a zeroing
- * in place, it is still the file's and shows zeros or what the file has; GONE      the file was
- * deleted: it shows what it had then, for good. */
+ * A block of a pin may be attached: it shows what the file has there; at and beyond the end of
+ * file, which cuts the last block, anything that was the file's.
+ *
+ * Or maybe not: punched or cut off. It shows what it had then. But where a full volume or a live
+ * view made the punch a zeroing in place it is still the file's, and shows zeros or what an
+ * attached one may show, until it leaves once more.
+ *
+ * Or gone, with the file: it shows what it had then, for good. */
 #include "pin_stress.h"
 
 #include <linux/falloc.h>
@@ -62,14 +64,13 @@ static word_t *pin_block(const struct pinned *p, uint64_t block)
 static bool word_fits(const struct own *o, const struct own_pin *op, uint64_t i, uint64_t w)
 {
 	uint64_t at = op->p->off / 8 + i;
+	bool behind = at >= o->size / 8 && stamp_fits(w, op->p->ident, ANY_BLOCK, at % WORDS);
 
 	switch (op->state[i / WORDS]) {
 	case ATTACHED:
-		if (at >= o->size / 8)
-			return stamp_fits(w, op->p->ident, ANY_BLOCK, at % WORDS);
-		return w == o->words[at];
+		return behind || w == o->words[at];
 	case MAYBE:
-		return w == op->then[i] || w == 0 || w == o->words[at];
+		return behind || w == op->then[i] || w == 0 || w == o->words[at];
 	default:
 		return w == op->then[i];
 	}

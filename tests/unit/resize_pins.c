@@ -1053,7 +1053,7 @@ static void test_fail_in_pieces(void)
 /* The block that the end of the largest file cuts is one that is looked at, too. */
 static void test_fail_at_the_end(void)
 {
-	const struct hf_pin_options alloc = {sizeof(alloc), HF_PIN_ALLOC, NULL};
+	const struct hf_pin_options alloc = {.struct_size = sizeof(alloc), .flags = HF_PIN_ALLOC};
 	hf_volume *vol = vol_memory(32 * MIB);
 	hf_file *f = vol_create(vol, "/f");
 	hf_pin_id pin;

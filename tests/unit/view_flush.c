@@ -260,6 +260,41 @@ static void test_fsync_covers_write_pins(void)
 	end();
 }
 
+static int64_t mtime(hf_file *file)
+{
+	struct hf_stat st;
+
+	OK(hf_fstat(file, &st));
+	return st.mtime_ns;
+}
+
+/* What was stored changes the times of the file, whoever makes it durable; what was not does not.
+ */
+static void test_syncfs_changes_times(void)
+{
+	const struct hf_setattr past = {.set = HF_SET_MTIME, .mtime_ns = 5};
+	const struct hf_pin_options po = {.struct_size = sizeof(po), .flags = HF_PIN_WRITE};
+	hf_file *g;
+	hf_pin_id id;
+
+	begin();
+	OK(hf_syncfs(vol));
+	g = view_file(vol, "b", 1, 1);
+	OK(hf_fsetattr(f, &past));
+	OK(hf_fsetattr(g, &past));
+	OK(hf_syncfs(vol));
+	CU_ASSERT(mtime(f) == 5 && mtime(g) == 5);
+	store(0, media[0], 0);
+	OK(hf_syncfs(vol));
+	CU_ASSERT(mtime(f) > 5 && mtime(g) == 5);
+	OK(hf_pin(g, 0, 1, &po, NULL, NULL, &id));
+	OK(hf_syncfs(vol));
+	CU_ASSERT(mtime(g) > 5);
+	OK(hf_unpin(vol, id));
+	OK(hf_close(&g));
+	end();
+}
+
 static const struct hf_case cases[] = {
     {"fsync_covers_views", test_fsync_covers_views},
     {"persist_covers_its_range", test_persist_covers_its_range},
@@ -270,6 +305,7 @@ static const struct hf_case cases[] = {
     {"fsync_covers_other_threads", test_fsync_covers_other_threads},
     {"reading_costs_no_flush", test_reading_costs_no_flush},
     {"fsync_covers_write_pins", test_fsync_covers_write_pins},
+    {"syncfs_changes_times", test_syncfs_changes_times},
 };
 
 int main(void)
