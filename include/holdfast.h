@@ -241,7 +241,8 @@ struct hf_pin_options {
 	unsigned flags;			/* enum hf_pin_flags; unknown bits: -EINVAL */
 	const char *tag;		/* who it is, for people: up to 31 bytes, cut off beyond; NULL: none */
 	/* Not NULL: it is a lease (below) from its first instant. Its fn may run before hf_pin has returned, also when that then fails
-	 * with -E2BIG; if fn has unpinned it by then, hf_pin gives -ECANCELED. -EAGAIN: no thread to call it. */
+	 * with -E2BIG; if fn has unpinned it by then, hf_pin gives -ECANCELED,
+	 * or, without iov, a number that is no pin any more. -EAGAIN: no thread to call it. */
 	const struct hf_lease_options *lease;
 };
 /* Pins [off, off+len). opts NULL: for reading, no tag. iov (may be NULL if iovcnt is) gets the addresses, adjacent ones joined, exact to

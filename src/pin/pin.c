@@ -115,7 +115,7 @@ struct build {
 	uint32_t chunks, nchunks; /* reserved ones, linked by their 'next' in the table */
 	struct pins_extent *ext;  /* few, or memory of its own */
 	size_t n, room;
-	struct pins_extent few[PIN_FEW];
+	struct pins_extent *few; /* of the caller's frame: not worth to be cleared each time */
 	frame_t need;
 	struct lease *lease; /* NULL: none */
 };
@@ -390,8 +390,7 @@ static void build_fill(struct build *b)
 
 	static_assert((int)PIN_WRITE == (int)PINS_WRITE && (int)PIN_ALLOC == (int)PINS_ALLOC, "");
 	static_assert(PIN_TAG_MAX == PINS_TAG_BYTES && PIN_NAME_MAX == PINS_NAME_BYTES, "");
-	memset(r, 0, sizeof(*r));
-	r->ino = q->in->ino.v;
+	r->ino = q->in->ino.v; /* the rest is zero */
 	r->gen = q->in->gen;
 	r->off = q->off;
 	r->len = q->len;
@@ -418,12 +417,13 @@ static int build_run(struct build *b, uint64_t *hole)
 
 int pin_add(struct fs *fs, const struct pin_req *req, uint64_t *id, uint64_t *hole)
 {
-	struct build b = {.fs = fs, .req = req, .p = fs->pins, .room = PIN_FEW};
+	struct pins_extent few[PIN_FEW];
+	struct build b = {
+	    .fs = fs, .req = req, .p = fs->pins, .few = few, .ext = few, .room = PIN_FEW};
 	uint64_t is;
 	int ret = 0;
 
 	*id = 0;
-	b.ext = b.few;
 	if (req->lease)
 		ret = pins_lease_new(b.p, req->lease, &b.lease);
 	if (ret)
