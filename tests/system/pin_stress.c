@@ -22,7 +22,7 @@
  * + used is the whole, the busy list says what statfs says, the list of pins is as long as the
  * pins are many; every eighth round a check of the volume finds nothing. At the end of a slice
  * all pins go: nothing is busy, the volume unmounts, fsck finds nothing, and after a mount every
- *file is what it was. Children of fork: see pins_fork(). */
+ * file is what it was. Children of fork: see pins_fork(). */
 #include "pin_stress.h"
 
 #include <getopt.h>

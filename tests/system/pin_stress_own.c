@@ -191,16 +191,34 @@ static void own_store(struct thread *t)
 
 /* ---- the file */
 
+/* For the message: what pins show of the word at this offset, and whose it is. */
+static void tell_pins(const struct own *o, uint64_t at)
+{
+	for (unsigned k = 0; k < OWN_PINS; k++) {
+		const struct pinned *p = o->pins[k].p;
+		uint64_t b;
+
+		if (!p || at < p->off || at >= p->off + p->len)
+			continue;
+		b = (at - p->off) / BLOCK;
+		fprintf(stderr, "pin_stress: pin %u, state %d, write %d, shows %016llx\n", k,
+			(int)o->pins[k].state[b], p->write,
+			(unsigned long long)word_get(pin_block(p, b) + at % BLOCK / 8));
+	}
+}
+
 static void compare(const struct own *o, const uint64_t *got, uint64_t off, uint64_t bytes,
 		    const char *how)
 {
 	for (uint64_t i = 0; i < bytes / 8; i++)
-		if (got[i] != o->words[off / 8 + i])
+		if (got[i] != o->words[off / 8 + i]) {
+			tell_pins(o, off + i * 8);
 			die("a thread's own file %06llx (%llu bytes) has by %s %016llx at %llu, "
 			    "not %016llx",
 			    (unsigned long long)o->ident, (unsigned long long)o->size, how,
 			    (unsigned long long)got[i], (unsigned long long)(off + i * 8),
 			    (unsigned long long)o->words[off / 8 + i]);
+		}
 }
 
 void own_check(struct thread *t)
