@@ -256,7 +256,7 @@ HF_API int hf_pin(hf_file *file, uint64_t off, uint64_t len, const struct hf_pin
 		  hf_pin_id *out);
 /* -EINVAL: no such pin, or unpinned already. The last pin of busy blocks gives them to the allocator (no transaction, nothing is
  * stored on the media) and wakes who waits. A pin with HF_PIN_WRITE is flushed first, as hf_pin_persist does, for nothing remembers
- * later what it covered; -EIO: that failed, and the pin is gone all the same: do not try again. */
+ * later what it covered, and the file's mtime is now; -EIO: that failed, and the pin is gone all the same: do not try again. */
 HF_API int hf_unpin(hf_volume *vol, hf_pin_id pin);
 /* What was stored to [off, off+len), counted from the beginning of the pin, is durable. Works on blocks that left the file, too.
  * -EINVAL: not in the pin. */

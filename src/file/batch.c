@@ -191,15 +191,6 @@ static int batch_map(struct batch *b, uint64_t size)
 	return 0;
 }
 
-/* Commit or abort: both end the transaction. */
-static int batch_end(struct txn *t, int err)
-{
-	if (!err)
-		return txn_commit(t, NULL);
-	txn_abort(t);
-	return err;
-}
-
 int batch_prepare(struct batch *b)
 {
 	int err = batch_txn(b);
@@ -219,16 +210,32 @@ static void batch_release(struct batch *b)
 	b->t = NULL;
 }
 
-int batch_commit(struct batch *b, uint64_t size)
+int batch_gather(struct batch *b, uint64_t size)
 {
 	int err = batch_prepare(b);
 
 	if (err)
 		return err;
 	txn_fence_first(b->t);
-	err = batch_end(b->t, batch_map(b, size));
+	err = batch_map(b, size);
+	if (err)
+		batch_abort(b);
+	return err;
+}
+
+int batch_commit_gathered(struct batch *b)
+{
+	int err = txn_commit(b->t, NULL);
+
 	batch_release(b);
 	return err;
+}
+
+int batch_commit(struct batch *b, uint64_t size)
+{
+	int err = batch_gather(b, size);
+
+	return err ? err : batch_commit_gathered(b);
 }
 
 void batch_abort(struct batch *b)

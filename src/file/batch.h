@@ -61,6 +61,11 @@ int batch_outgrow_inline(struct batch *b);
 /* Maps the runs and sets the size if it is larger (smaller never). Ends the batch in any case.
  * -E2BIG: the record was too small after all, nothing happened; once more with BATCH_RUNS_RETRY. */
 int batch_commit(struct batch *b, uint64_t size);
+/* batch_commit in two steps, for what may only be done when nothing but the medium can fail any more. After a failure of
+ * the first, or instead of the second: batch_abort. */
+int batch_gather(struct batch *b, uint64_t size);
+int batch_commit_gathered(struct batch *b);
+/* Also of a batch that has ended. */
 void batch_abort(struct batch *b);
 
 #endif

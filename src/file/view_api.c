@@ -146,6 +146,8 @@ HF_API int hf_view_unmap(hf_view **view)
 	err = view_flush_range(v, 0, v->slots * HF_FRAME_SIZE, &any);
 	if (!err && any)
 		err = data_fence(in);
+	if (any && journal_state(in->fs->journal) == 0)
+		inode_touch(in, INODE_MTIME | INODE_CTIME, inode_now_ns());
 	view_destroy(v);
 	view_holes_run(in, false);
 	err2 = open_uncount(vol, in);

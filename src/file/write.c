@@ -108,7 +108,12 @@ static int write_inline(struct inode *in, struct write_src *src, uint64_t off, u
 	return err;
 }
 
-/* ---- one batch */
+/* ---- one batch. What can fail for want of space comes before what everybody sees (I-FILE-7):
+ *
+ *	1. holes get blocks and the blocks their bytes: nothing points to them
+ *	2. the transaction is gathered, which may need blocks for map nodes
+ *	3. what has blocks already is stored in place
+ *	4. fence, commit */
 
 struct write {
 	struct batch b;
@@ -116,8 +121,7 @@ struct write {
 	struct write_src src;
 	uint64_t size; /* of the file before the batch */
 	uint64_t pos, end;
-	uint64_t placed; /* up to here in place: it is in the file, whatever comes of the batch */
-	bool little;
+	bool little, in_place; /* in_place: a part has blocks already */
 };
 
 /* A slot that a growing file enters: see the head of this file. Not one of which this batch has
@@ -197,59 +201,100 @@ static void write_lives(struct inode *in, uint64_t off, uint64_t len)
 	view_hole_forget(in, data_block(off), data_block_up(off + len).v - data_block(off).v);
 }
 
-/* One run of the map, or of the batch (inline content that was just taken to a block). BATCH_FULL:
- * nothing done. */
-static int write_step(struct write *w)
+/* Into blocks that this batch has already: inline content that was just taken to a block. */
+static int write_own(struct write *w, const struct batch_run *own)
+{
+	uint64_t first = own->at.v << HF_BLOCK_SHIFT;
+	uint64_t n = min_u64(w->end, first + (own->n << HF_BLOCK_SHIFT)) - w->pos;
+	int err =
+	    src_store(w->in->fs->pm, moff_add(mblk_to_moff(own->blk), w->pos - first), &w->src, n);
+
+	if (!err)
+		w->pos += n;
+	return err;
+}
+
+/* Step 1, one run of the map. BATCH_FULL: nothing done. */
+static int write_new(struct write *w)
 {
 	const struct batch_run *own = batch_last(&w->b, data_block(w->pos));
 	struct data_run run;
 	int err;
 
-	if (own) {
-		run.hole = false;
-		run.at = moff_add(mblk_to_moff(own->blk), w->pos - (own->at.v << HF_BLOCK_SHIFT));
-		run.bytes = min_u64(w->end, (own->at.v + own->n) << HF_BLOCK_SHIFT) - w->pos;
-	} else {
-		err = data_run(w->in, w->pos, w->end, &run);
-		if (err)
-			return err;
-	}
-	if (run.hole)
-		return write_hole(w, run.bytes);
-	write_lives(w->in, w->pos, run.bytes);
-	err = src_store(w->in->fs->pm, run.at, &w->src, run.bytes);
+	if (own)
+		return write_own(w, own);
+	err = data_run(w->in, w->pos, w->end, &run);
 	if (err)
 		return err;
+	if (run.hole)
+		return write_hole(w, run.bytes);
+	src_advance(&w->src, run.bytes);
 	w->pos += run.bytes;
-	if (w->b.nruns == 0)
-		w->placed = w->pos;
+	w->in_place = true;
 	return 0;
 }
 
-/* What was stored becomes durable, mapped and counted. */
-static int write_finish(struct write *w)
+/* Step 1. A volume that gets full on the way makes the write shorter. */
+static int write_new_all(struct write *w, uint64_t off)
 {
-	int err;
+	int ret = 0;
 
-	if (w->b.t || w->pos > w->size)
-		return batch_commit(&w->b, w->pos);
-	err = data_fence(w->in);
+	while (ret == 0 && w->pos < w->end)
+		ret = write_new(w);
+	if (ret == BATCH_FULL || (ret == -ENOSPC && w->pos > off)) {
+		w->end = w->pos;
+		ret = 0;
+	}
+	return ret;
+}
+
+/* Step 3. w->pos: how far it got. */
+static int write_old_all(struct write *w)
+{
+	struct data_run run;
+	int err = 0;
+
+	for (; w->pos < w->end && !err; w->pos += err ? 0 : run.bytes) {
+		err = data_run(w->in, w->pos, w->end, &run);
+		if (err)
+			break;
+		if (run.hole) {
+			src_advance(&w->src, run.bytes);
+			continue;
+		}
+		write_lives(w->in, w->pos, run.bytes);
+		err = src_store(w->in->fs->pm, run.at, &w->src, run.bytes);
+	}
+	return err;
+}
+
+/* Steps 2 to 4, from off to w->end. */
+static int write_finish(struct write *w, const struct write_src *src, uint64_t off)
+{
+	bool journalled = w->b.t || w->end > w->size;
+	int err = journalled ? batch_gather(&w->b, w->end) : 0;
+
+	if (!err && w->in_place) {
+		w->src = *src;
+		w->pos = off;
+		err = write_old_all(w);
+	}
+	if (journalled)
+		return err ? err : batch_commit_gathered(&w->b);
+	if (!err)
+		err = data_fence(w->in);
 	if (!err)
 		inode_touch(w->in, INODE_MTIME | INODE_CTIME, inode_now_ns());
 	return err;
 }
 
 /* From off on as much as one transaction takes: the bytes, or an error and nothing of it is mapped
- * or counted; then *got (fewer than len) is how much went well before. */
+ * or counted; then *got (fewer than len) is how much the buffer had. */
 static int64_t write_batch(struct inode *in, const struct write_src *src, uint64_t off,
 			   uint64_t len, unsigned max_runs, uint64_t *got)
 {
-	struct write w = {.in = in,
-			  .src = *src,
-			  .size = data_size(in),
-			  .pos = off,
-			  .end = off + len,
-			  .placed = off};
+	struct write w = {
+	    .in = in, .src = *src, .size = data_size(in), .pos = off, .end = off + len};
 	int ret = 0;
 
 	*got = 0;
@@ -265,22 +310,22 @@ static int64_t write_batch(struct inode *in, const struct write_src *src, uint64
 		ret = batch_outgrow_inline(&w.b);
 	else if (off > w.size)
 		ret = data_zero(in, w.size, off, NULL);
-	while (ret == 0 && w.pos < w.end)
-		ret = write_step(&w);
-	if (ret < 0) {
-		*got = w.pos - off;
-		batch_abort(&w.b);
-		return ret;
+	if (!ret)
+		ret = write_new_all(&w, off);
+	if (!ret) {
+		HF_ASSERT(w.end > off);
+		ret = write_finish(&w, src, off);
 	}
-	HF_ASSERT(w.pos > off);
-	*got = w.placed - off;
-	ret = write_finish(&w);
-	return ret ? ret : (int64_t)(w.pos - off);
+	if (!ret)
+		return (int64_t)(w.end - off);
+	*got = ret == -EFAULT ? w.pos - off : 0;
+	batch_abort(&w.b);
+	return ret;
 }
 
-/* As write_batch. Where the volume gets full on the way, or the buffer ends, what comes before is
- * written once more, as a write of its own: parts of it may be in place already, where everybody
- * sees them. It gets shorter with each turn. */
+/* As write_batch. Where the buffer ends on the way, what comes before is written once more, as a
+ * write of its own: parts of it may be in place already, where everybody sees them. It gets shorter
+ * with each turn. */
 static int64_t write_some(struct inode *in, const struct write_src *src, uint64_t off, uint64_t len)
 {
 	uint64_t got;
@@ -290,7 +335,7 @@ static int64_t write_some(struct inode *in, const struct write_src *src, uint64_
 		n = write_batch(in, src, off, len, BATCH_RUNS, &got);
 		if (n == -E2BIG)
 			n = write_batch(in, src, off, len, BATCH_RUNS_RETRY, &got);
-		if ((n != -ENOSPC && (n != -EFAULT || src->whole)) || got >= len)
+		if (n != -EFAULT || src->whole || got >= len)
 			break;
 		len = got;
 	} while (len > 0);

@@ -563,6 +563,9 @@ static bool drop_unlink(struct pins *p, uint32_t index, unsigned flags)
 		pin_counter_add(&in->write_pins, (uint32_t)-1);
 	last = pin_counter_add(&in->pins, (uint32_t)-1) == 1;
 	mtx_unlock(&in->pins_lock);
+	/* What was stored changed the file; nobody can say when, and nobody will ask again. */
+	if (flags & PINS_WRITE && !in->fs->read_only && journal_state(in->fs->journal) == 0)
+		inode_touch(in, INODE_MTIME | INODE_CTIME, inode_now_ns());
 	v->in = NULL;
 	return last;
 }

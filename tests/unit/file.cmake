@@ -1,5 +1,7 @@
 hf_unit_test(rw_model check novalgrind)
 hf_unit_test(rw_ops file)
+hf_unit_test(rw_full file)
+target_link_options(rw_full PRIVATE -Wl,--wrap=space_alloc)
 hf_unit_test(mount_volume file novalgrind)
 hf_unit_test(file_api file)
 hf_unit_test(resize_ops file)

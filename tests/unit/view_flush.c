@@ -295,6 +295,28 @@ static void test_syncfs_changes_times(void)
 	end();
 }
 
+/* So does the end of a pin or of a view: nobody can ask later. */
+static void test_end_changes_times(void)
+{
+	const struct hf_setattr past = {.set = HF_SET_MTIME, .mtime_ns = 5};
+	const struct hf_pin_options po = {.struct_size = sizeof(po), .flags = HF_PIN_WRITE};
+	hf_pin_id id;
+
+	begin();
+	OK(hf_pin(f, 0, 1, &po, NULL, NULL, &id));
+	OK(hf_fsetattr(f, &past));
+	OK(hf_unpin(vol, id));
+	CU_ASSERT(mtime(f) > 5);
+	OK(hf_fsetattr(f, &past));
+	OK(hf_pin(f, 0, 1, NULL, NULL, NULL, &id));
+	OK(hf_unpin(vol, id));
+	CU_ASSERT_EQUAL(mtime(f), 5);
+	store(0, media[0], 0);
+	OK(hf_view_unmap(&v));
+	CU_ASSERT(mtime(f) > 5);
+	end();
+}
+
 static const struct hf_case cases[] = {
     {"fsync_covers_views", test_fsync_covers_views},
     {"persist_covers_its_range", test_persist_covers_its_range},
@@ -306,6 +328,7 @@ static const struct hf_case cases[] = {
     {"reading_costs_no_flush", test_reading_costs_no_flush},
     {"fsync_covers_write_pins", test_fsync_covers_write_pins},
     {"syncfs_changes_times", test_syncfs_changes_times},
+    {"end_changes_times", test_end_changes_times},
 };
 
 int main(void)
