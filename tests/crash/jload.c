@@ -218,12 +218,20 @@ static int run_setup(hf_crash_run *run)
 {
 	struct jrun *r = hf_crash_ctx(run);
 	hf_crash_media *m = hf_crash_run_media(run);
-	int err = hf_crash_media_format(m, r->limits->seed);
+	uint8_t old[HF_BLOCK_SIZE];
+	int err;
+
+	memset(old, LOAD_OLD_BYTE, sizeof(old));
+	err = hf_crash_media_format(m, r->limits->seed);
 
 	if (!err)
 		err = geo_read(m->pm, &r->geo);
 	if (!err)
 		err = models(r);
+	/* What is handed out is not zeros. */
+	for (unsigned t = 0; t < 2 && !err; t++)
+		for (unsigned i = 0; i < JLOAD_OPS; i++)
+			hf_crash_store(m, block_of(r, t, i) * HF_BLOCK_SIZE, old, sizeof(old));
 	r->pm = m->pm;
 	return err;
 }

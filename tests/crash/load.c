@@ -71,13 +71,24 @@ static int fatal(int64_t ret)
 		   : 0;
 }
 
+/* A workload whose steps fail would show nothing. */
+static int succeed(struct load_world *w, const struct load_step *s)
+{
+	int64_t ret = s->fn(w, s);
+
+	if (ret >= 0)
+		return 0;
+	printf("    %s: %s\n", s->name, err_msg());
+	return (int)ret;
+}
+
 static int do_setup(struct load_world *w, const struct load *l)
 {
-	int64_t ret = 0;
+	int err = 0;
 
-	for (unsigned i = 0; i < count(l->setup) && ret >= 0; i++)
-		ret = l->setup[i].fn(w, &l->setup[i]);
-	return ret < 0 ? err_prefix((int)ret, "%s: setting up", l->name) : 0;
+	for (unsigned i = 0; i < count(l->setup) && !err; i++)
+		err = succeed(w, &l->setup[i]);
+	return err ? err_prefix(err, "%s: setting up", l->name) : 0;
 }
 
 static int close_files(struct load_world *w, int err)
@@ -102,7 +113,7 @@ static int rehearse_in(struct runner *r, hf_volume *vol)
 		err = snap_take(vol, &r->snap[0]);
 	for (unsigned i = 0; i < r->n && !err; i++) {
 		inode_set_now(CRASH_EPOCH_NS + (i + 1) * SECOND_NS);
-		err = fatal(r->l->steps[i].fn(&w, &r->l->steps[i]));
+		err = succeed(&w, &r->l->steps[i]);
 		if (!err)
 			err = snap_take(vol, &r->snap[i + 1]);
 	}
@@ -119,7 +130,7 @@ static int rehearse_pair(struct runner *r, hf_volume *vol, unsigned which)
 	inode_set_now(CRASH_EPOCH_NS + SECOND_NS);
 	for (unsigned t = 0; t < 2 && !err; t++)
 		if (which >> t & 1)
-			err = fatal(s[t]->fn(&w, s[t]));
+			err = succeed(&w, s[t]);
 	if (!err)
 		err = snap_take(vol, &r->pair[which & 1][which >> 1]);
 	return close_files(&w, err);

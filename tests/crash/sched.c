@@ -32,7 +32,7 @@ static void take_turn(struct sched *s, int who)
 	until.tv_nsec += STUCK_NS;
 	until.tv_sec += until.tv_nsec / 1000000000;
 	until.tv_nsec %= 1000000000;
-	while (s->turn != who && !err)
+	while (s->turn != who && !s->done[3 - who] && !err)
 		err = pthread_cond_timedwait(&s->turned, &s->mutex, &until);
 	if (err && s->turn != who && !s->inside[3 - who] && s->events[3 - who] == seen)
 		s->turn = who;
@@ -40,18 +40,14 @@ static void take_turn(struct sched *s, int who)
 
 static void await_turn(struct sched *s, int who)
 {
-	while (s->turn != who)
+	while (s->turn != who && !s->done[3 - who])
 		take_turn(s, who);
 }
 
 static void event_begins(struct sched *s)
 {
-	int who = me(s);
-
 	pthread_mutex_lock(&s->mutex);
-	while (s->turn != who)
-		pthread_cond_wait(&s->turned, &s->mutex);
-	s->inside[who] = true;
+	s->inside[me(s)] = true;
 	pthread_mutex_unlock(&s->mutex);
 }
 
@@ -62,10 +58,10 @@ static void event_ends(struct sched *s)
 	pthread_mutex_lock(&s->mutex);
 	s->inside[who] = false;
 	s->events[who]++;
-	if (s->left[who] > 0 && --s->left[who] == 0 && !s->done[3 - who]) {
+	if (s->turn == who && s->left[who] > 0 && --s->left[who] == 0 && !s->done[3 - who])
 		give_turn(s, 3 - who);
+	if (s->turn != who && !s->done[3 - who])
 		await_turn(s, who);
-	}
 	pthread_mutex_unlock(&s->mutex);
 }
 
@@ -111,8 +107,7 @@ static void finished(struct sched *s, int who)
 {
 	pthread_mutex_lock(&s->mutex);
 	s->done[who] = true;
-	if (s->turn == who)
-		give_turn(s, 3 - who);
+	give_turn(s, 3 - who);
 	pthread_mutex_unlock(&s->mutex);
 }
 
