@@ -281,6 +281,17 @@ static int no_findings(hf_crash_run *run, hf_volume *vol)
 	return 0;
 }
 
+/* Blocks whose bit says that they are free. */
+static uint64_t free_on_media(const struct fs *fs)
+{
+	uint64_t n = 0;
+
+	for (uint64_t w = 0; w < fs->geo.nblocks / 64; w++)
+		n += 64 - (uint64_t)__builtin_popcountll(
+			      pm_load64(fs->pm, moff_add(fs->geo.alloc_off, w * 8)));
+	return n;
+}
+
 /* It can be emptied, and then everything is free. */
 static int use_it(hf_crash_run *run, hf_volume *vol, const struct snap *have)
 {
@@ -291,6 +302,10 @@ static int use_it(hf_crash_run *run, hf_volume *vol, const struct snap *have)
 	if (st.blocks_free + st.blocks_busy_journal + st.blocks_busy_pinned + st.blocks_used !=
 	    st.blocks)
 		return hf_crash_say(run, "free, busy and used blocks do not add up");
+	if (st.blocks_free + st.blocks_busy_journal != free_on_media(&vol->fs))
+		return hf_crash_say(run, "%llu blocks are free on the media, %llu say the counters",
+				    (unsigned long long)free_on_media(&vol->fs),
+				    (unsigned long long)(st.blocks_free + st.blocks_busy_journal));
 	return hf_crash_run_first(run) ? no_findings(run, vol) : 0;
 }
 
@@ -417,11 +432,12 @@ static int run_schedules(struct runner *r, struct hf_crash_result *sum)
 	}
 	err = schedule(r, 0, 0, sum, &more);
 	memcpy(n, r->sched.events, sizeof(n));
-	for (uint64_t k = 1; k <= n[1] && more && !err; k++) {
+	/* Those first in which the second is not interrupted. */
+	for (uint64_t k = 1; k <= n[1] && more && !err; k++)
 		err = schedule(r, k, 0, sum, &more);
+	for (uint64_t k = 1; k <= n[1] && more && !err; k++)
 		for (uint64_t m = 1; m < n[2] && more && !err; m++)
 			err = schedule(r, k, m, sum, &more);
-	}
 	return err;
 }
 

@@ -23,7 +23,7 @@ done
 work=$keep
 [ -n "$work" ] || { work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT; }
 tree=$work/src build=$work/build
-mkdir -p "$tree" && (cd "$src" && tar cf - CMakeLists.txt cmake docs examples include src tests) | tar xf - -C "$tree" || exit 2
+mkdir -p "$tree" && (cd "$src" && tar cf - CMakeLists.txt cmake docs examples include src tests) | tar xmf - -C "$tree" || exit 2
 # The faults may leave something unused.
 cmake -S "$tree" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_FLAGS=-w >"$work/log" 2>&1 &&
 	ninja -C "$build" crash_classes >>"$work/log" 2>&1 || { tail -20 "$work/log"; exit 2; }
@@ -35,7 +35,7 @@ patches=$(ls "$src"/tests/crash/mutants/*.patch | grep -E -- "${only:-.}")
 bad=0
 
 for load in $(for p in $patches; do field workload "$p"; done | sort -u); do
-	timeout 600 "$bin" --quiet --seconds "$seconds" "$load" >"$work/out" 2>&1 ||
+	timeout 600 "$bin" --quiet --seconds 5 "$load" >"$work/out" 2>&1 ||
 		{ cat "$work/out"; echo "$load: fails without a fault"; bad=1; }
 done
 
@@ -48,7 +48,7 @@ for p in $patches; do
 		printf '%-34s DOES NOT APPLY\n' "$name"
 		bad=1
 		# Back to what it was.
-		(cd "$src" && tar cf - src) | tar xf - -C "$tree"
+		(cd "$src" && tar cf - src) | tar xmf - -C "$tree"
 		continue
 	fi
 	if ! ninja -C "$build" crash_classes >"$work/log" 2>&1; then

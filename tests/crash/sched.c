@@ -40,8 +40,11 @@ static void take_turn(struct sched *s, int who)
 
 static void await_turn(struct sched *s, int who)
 {
+	s->parked[who] = true;
+	pthread_cond_broadcast(&s->turned);
 	while (s->turn != who && !s->done[3 - who])
 		take_turn(s, who);
+	s->parked[who] = false;
 }
 
 static void event_begins(struct sched *s)
@@ -65,10 +68,26 @@ static void event_ends(struct sched *s)
 	pthread_mutex_unlock(&s->mutex);
 }
 
+/* The other may have got its lock a moment ago, and be on its way to its next event. */
+static void await_parked(struct sched *s, int who)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec++;
+	while (!s->parked[who] && !s->done[who])
+		if (pthread_cond_timedwait(&s->turned, &s->mutex, &until) != 0)
+			return;
+}
+
 void sched_inside(struct sched *s, bool on)
 {
+	int who = me(s);
+
 	pthread_mutex_lock(&s->mutex);
-	s->inside[me(s)] = on;
+	if (on)
+		await_parked(s, 3 - who);
+	s->inside[who] = on;
 	pthread_mutex_unlock(&s->mutex);
 }
 
@@ -128,6 +147,7 @@ void sched_run(struct sched *s, struct pm *pm, void (*first)(void *), void (*sec
 	       void *ctx, uint64_t k, uint64_t m)
 {
 	*s = (struct sched){.pm = pm, .under = pm->hook, .turn = 1, .fn = second, .ctx = ctx};
+	s->parked[2] = true;
 	s->left[1] = k;
 	s->left[2] = m;
 	s->hook = (struct pm_hook){.ctx = s, .store = on_store, .flush = on_flush, .fence = on_fence};
