@@ -160,7 +160,7 @@ static const struct load loads[] = {
 		    {"symlink", step_long_symlink, NULL, "A/l", 0, 0, 0, false})},
     {.name = "directory_grows",
      .what = "buckets are split, the inode table grows",
-     .setup = STEPS(DIRTY, MKDIR("A"), {"fill", step_fill_dir, "A", NULL, 0, 0, 52, false}),
+     .setup = STEPS(DIRTY, MKDIR("A"), {"fill", step_fill_dir, "A", NULL, 0, 0, 44, false}),
      .steps = STEPS(CREATE("A/a"), CREATE("A/b"), CREATE("A/c"), CREATE("A/d"), CREATE("A/e"), CREATE("A/f"),
 		    CREATE("A/g"), UNLINK("A/b"), MKDIR("A/h"))},
     {.name = "extension",

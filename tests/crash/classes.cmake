@@ -14,3 +14,9 @@ add_test(NAME mutants_sample COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/mutants.sh ${PR
 set_tests_properties(mutants_sample PROPERTIES LABELS "crash;system" TIMEOUT 600)
 add_test(NAME mutants COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/mutants.sh ${PROJECT_SOURCE_DIR})
 set_tests_properties(mutants PROPERTIES LABELS "mutants;slow;nightly" TIMEOUT 7200)
+
+# The stores, flushes and fences of each operation. After a change that is meant: crash_golden DIR --update.
+add_executable(crash_golden golden.c steps.c)
+hf_link_up_to(crash_golden crash)
+add_test(NAME crash_golden COMMAND crash_golden ${CMAKE_CURRENT_SOURCE_DIR}/golden)
+set_tests_properties(crash_golden PROPERTIES LABELS crash TIMEOUT 120)
