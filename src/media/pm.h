@@ -26,8 +26,9 @@ struct pm;
 
 /* Stands behind every store. Any member may be NULL. 'store' runs after the bytes are in the map; flush and fence run
  * instead of the instruction and may return a negative errno, which the caller gets. They run whatever the granularity
- * is. One call of this file is one event: a non-temporal copy of any alignment is one store (nontemporal), durable
- * after the next fence, edges included. Events of no bytes do not happen. */
+ * is. One call of this file is one event, but a non-temporal copy is up to three stores and two flushes: an edge that has to go
+ * through the cache is a cached store (not nontemporal) and its flush, as it is done, and what remains is one non-temporal
+ * store. Events of no bytes do not happen. */
 struct pm_hook {
 	void *ctx;
 	void (*store)(void *ctx, moff_t off, uint64_t len, bool nontemporal);

@@ -39,6 +39,21 @@ static bool remember_pages(const struct pm *pm)
 	return pm->gran == PM_PAGE && !(pm->hook && pm->hook->fence);
 }
 
+/* A line of a non-temporal copy that went through the cache. It is an event like another, so that who stands behind the
+ * media sees whether it is there. It cannot fail: only an msync can. */
+static void flush_edge(struct pm *pm, uint8_t *dst, uint64_t len)
+{
+	if (pm->hook && pm->hook->flush)
+		(void)pm->hook->flush(pm->hook->ctx, MOFF((uint64_t)(dst - pm->base)), len);
+	else
+		pm->ops->flush(dst, len);
+}
+
+static void event_at(const struct pm *pm, const uint8_t *dst, uint64_t len, bool nontemporal)
+{
+	store_event(pm, MOFF((uint64_t)(dst - pm->base)), len, nontemporal);
+}
+
 /* Part of one line, at an edge of a longer copy or all of a short one. Whole words need no cached
  * store, and so no flush and no read of a line that is not in the cache. */
 static void store_edge_nt(struct pm *pm, uint8_t *dst, const uint8_t *src, uint64_t len)
@@ -53,8 +68,9 @@ static void store_edge_nt(struct pm *pm, uint8_t *dst, const uint8_t *src, uint6
 	}
 	if (!words)
 		memcpy(dst, src, len);
+	event_at(pm, dst, len, words);
 	if (pm->gran == PM_LINE && (!words || INSN_NT_NEEDS_FLUSH))
-		pm->ops->flush(dst, len);
+		flush_edge(pm, dst, len);
 }
 
 static void zero_edge_nt(struct pm *pm, uint8_t *dst, uint64_t len)
@@ -89,6 +105,7 @@ static void store_nt(struct pm *pm, moff_t off, const uint8_t *src, uint64_t len
 
 	if (len >= PM_NT_BULK && pm->ops->nt_bulk) {
 		pm->ops->nt_bulk(dst, src, len, PMEM2_F_MEM_NONTEMPORAL | PMEM2_F_MEM_NODRAIN);
+		store_event(pm, off, len, true);
 		return;
 	}
 	if (p.head)
@@ -98,6 +115,7 @@ static void store_nt(struct pm *pm, moff_t off, const uint8_t *src, uint64_t len
 			pm_copy_again(pm, moff_add(off, p.head), src + p.head, p.lines);
 		else if (INSN_NT_NEEDS_FLUSH && pm->gran == PM_LINE)
 			pm->ops->flush(dst + p.head, p.lines);
+		event_at(pm, dst + p.head, p.lines, true);
 	}
 	if (p.tail)
 		store_edge_nt(pm, dst + p.head + p.lines, src + p.head + p.lines, p.tail);
@@ -127,33 +145,42 @@ void pm_zero(struct pm *pm, moff_t off, uint64_t len)
 
 void pm_copy_nt_any(struct pm *pm, moff_t off, const void *src, uint64_t len)
 {
-	if (pm->gran == PM_PAGE)
-		store_cached(pm->base + off.v, src, len);
-	else
+	if (pm->gran != PM_PAGE) {
 		store_nt(pm, off, src, len);
+		return;
+	}
+	store_cached(pm->base + off.v, src, len);
 	/* A failed msync in here is kept and returned by the fence. */
 	if (remember_pages(pm))
 		page_add(pm, pm->base + off.v, len);
 	store_event(pm, off, len, true);
 }
 
+static void zero_nt(struct pm *pm, uint8_t *dst, uint64_t len)
+{
+	struct parts p = parts_of(dst, len);
+
+	if (p.head)
+		zero_edge_nt(pm, dst, p.head);
+	if (p.lines) {
+		pm->ops->nt_zero_lines(dst + p.head, p.lines);
+		if (INSN_NT_NEEDS_FLUSH && pm->gran == PM_LINE)
+			pm->ops->flush(dst + p.head, p.lines);
+		event_at(pm, dst + p.head, p.lines, true);
+	}
+	if (p.tail)
+		zero_edge_nt(pm, dst + p.head + p.lines, p.tail);
+}
+
 void pm_zero_nt(struct pm *pm, moff_t off, uint64_t len)
 {
 	uint8_t *dst = pm->base + off.v;
-	struct parts p = parts_of(dst, len);
 
-	if (pm->gran == PM_PAGE) {
-		zero_cached(dst, len);
-	} else {
-		if (p.head)
-			zero_edge_nt(pm, dst, p.head);
-		if (p.lines)
-			pm->ops->nt_zero_lines(dst + p.head, p.lines);
-		if (p.lines && INSN_NT_NEEDS_FLUSH && pm->gran == PM_LINE)
-			pm->ops->flush(dst + p.head, p.lines);
-		if (p.tail)
-			zero_edge_nt(pm, dst + p.head + p.lines, p.tail);
+	if (pm->gran != PM_PAGE) {
+		zero_nt(pm, dst, len);
+		return;
 	}
+	zero_cached(dst, len);
 	if (remember_pages(pm))
 		page_add(pm, dst, len);
 	store_event(pm, off, len, true);
@@ -213,10 +240,12 @@ static struct pm_fault guarded_edge(struct pm *pm, uint8_t *dst, const uint8_t *
 	uint8_t line[HF_LINE];
 	struct pm_fault f = pm->ops->copy(line, src, len);
 
-	if (!f.faulted)
-		f = pm->ops->copy(dst, line, len);
+	if (f.faulted)
+		return f;
+	f = pm->ops->copy(dst, line, len);
+	event_at(pm, dst, len, false); /* also after a fault: part of it may be in the map */
 	if (!f.faulted && pm->gran == PM_LINE)
-		pm->ops->flush(dst, len);
+		flush_edge(pm, dst, len);
 	return f;
 }
 
@@ -229,6 +258,7 @@ static struct pm_fault guarded_nt(struct pm *pm, uint8_t *dst, const uint8_t *sr
 		f = guarded_edge(pm, dst, src, p.head);
 	if (p.lines && !f.faulted) {
 		f = pm->ops->nt_lines(dst + p.head, src + p.head, p.lines);
+		event_at(pm, dst + p.head, p.lines, true);
 		if (INSN_NT_NEEDS_FLUSH && !f.faulted && pm->gran == PM_LINE)
 			pm->ops->flush(dst + p.head, p.lines);
 	}
@@ -246,12 +276,13 @@ int pm_guarded_write_nt(struct pm *pm, moff_t off, const void *src, uint64_t len
 	/* No arithmetic on a null pointer below. Other wild ones fault in the copy. */
 	if (!src && len > 0)
 		return guarded_error(pm, (struct pm_fault){.faulted = 1, .addr = 0}, "a write");
-	if (pm->gran == PM_PAGE)
+	if (pm->gran == PM_PAGE) {
 		f = pm->ops->copy(pm->base + off.v, src, len);
-	else
+		if (remember_pages(pm))
+			page_add(pm, pm->base + off.v, len);
+		store_event(pm, off, len, true);
+	} else {
 		f = guarded_nt(pm, pm->base + off.v, src, len);
-	if (remember_pages(pm))
-		page_add(pm, pm->base + off.v, len);
-	store_event(pm, off, len, true); /* also after a fault: part of it may be in the map */
+	}
 	return f.faulted ? guarded_error(pm, f, "a write") : 0;
 }

@@ -214,25 +214,50 @@ static int models(struct jrun *r)
 
 /* ---- for the explorer */
 
+/* With two threads the first one's operations before the other begins are part of the setting. */
+static int setup_journal(struct jrun *r)
+{
+	struct thread_state *th = &r->t[0];
+	int err = journal_open(r->pm, &r->geo, &r->j);
+
+	r->lane = 1;
+	if (r->two)
+		r->alone = (unsigned)strcspn(th->ops, "|");
+	if (r->alone == th->n)
+		r->alone = 0;
+	for (unsigned i = 0; i < r->alone && !err; i++)
+		err = op_do(r, 0, i, th->ops[i]);
+	th->begun = th->done = r->alone;
+	return err;
+}
+
 static int run_setup(hf_crash_run *run)
 {
 	struct jrun *r = hf_crash_ctx(run);
 	hf_crash_media *m = hf_crash_run_media(run);
-	int err = hf_crash_media_format(m, r->limits->seed);
+	uint8_t old[HF_BLOCK_SIZE];
+	int err;
 
+	memset(old, LOAD_OLD_BYTE, sizeof(old));
+	err = hf_crash_media_format(m, r->limits->seed);
 	if (!err)
 		err = geo_read(m->pm, &r->geo);
 	if (!err)
 		err = models(r);
+	/* What is handed out is not zeros. */
+	for (unsigned t = 0; t < 2 && !err; t++)
+		for (unsigned i = 0; i < JLOAD_OPS; i++)
+			hf_crash_store(m, block_of(r, t, i) * HF_BLOCK_SIZE, old, sizeof(old));
 	r->pm = m->pm;
-	return err;
+	r->run = run;
+	return err ? err : setup_journal(r);
 }
 
-static void thread_run(struct jrun *r, unsigned t, unsigned from, unsigned to, bool scheduled)
+static void thread_run(struct jrun *r, unsigned t, unsigned from)
 {
 	struct thread_state *th = &r->t[t];
 
-	for (unsigned i = from; i < to && !r->err; i++) {
+	for (unsigned i = from; i < th->n && !r->err; i++) {
 		char name[16];
 		uint32_t op;
 
@@ -241,10 +266,10 @@ static void thread_run(struct jrun *r, unsigned t, unsigned from, unsigned to, b
 		op = hf_crash_op_begin(r->run, name);
 		r->err = op_do(r, t, i, th->ops[i]);
 		th->done = i + 1;
-		if (scheduled)
+		if (r->two)
 			sched_inside(&r->sched, true);
 		hf_crash_op_end(r->run, op);
-		if (scheduled)
+		if (r->two)
 			sched_inside(&r->sched, false);
 	}
 }
@@ -253,31 +278,25 @@ static void first(void *ctx)
 {
 	struct jrun *r = ctx;
 
-	thread_run(r, 0, r->alone, r->t[0].n, true);
+	thread_run(r, 0, r->alone);
 }
 
 static void second(void *ctx)
 {
 	struct jrun *r = ctx;
 
-	thread_run(r, 1, 0, r->t[1].n, true);
+	thread_run(r, 1, 0);
 }
 
 static int run_ops(hf_crash_run *run)
 {
 	struct jrun *r = hf_crash_ctx(run);
-	int err = journal_open(r->pm, &r->geo, &r->j), closed;
+	int closed;
 
-	if (err)
-		return err;
-	r->run = run;
-	r->lane = 1;
-	r->alone = r->two ? (unsigned)strcspn(r->t[0].ops, "|") : r->t[0].n;
-	if (r->alone == r->t[0].n && r->two)
-		r->alone = 0;
-	thread_run(r, 0, 0, r->alone, false);
 	if (r->two)
 		sched_run(&r->sched, r->pm, first, second, r, r->k, r->m);
+	else
+		thread_run(r, 0, 0);
 	closed = journal_close(&r->j);
 	return r->err ? r->err : closed;
 }
@@ -490,8 +509,11 @@ int jload_run_two(const struct load *l, struct load_limits *limits, struct hf_cr
 			   : schedule(l, limits, sum, number >> 16, number & 0xffff, now, &more);
 	}
 	err = schedule(l, limits, sum, 0, 0, n, &more);
+	/* Those first in which the second is not interrupted. */
 	for (uint64_t k = 1; k <= n[1] && more && !err; k++)
-		for (uint64_t m = 1; m <= n[2] && more && !err; m++)
+		err = schedule(l, limits, sum, k, 0, now, &more);
+	for (uint64_t k = 1; k <= n[1] && more && !err; k++)
+		for (uint64_t m = 1; m < n[2] && more && !err; m++)
 			err = schedule(l, limits, sum, k, m, now, &more);
 	return err;
 }

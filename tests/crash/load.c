@@ -71,13 +71,24 @@ static int fatal(int64_t ret)
 		   : 0;
 }
 
+/* A workload whose steps fail would show nothing. */
+static int succeed(struct load_world *w, const struct load_step *s)
+{
+	int64_t ret = s->fn(w, s);
+
+	if (ret >= 0)
+		return 0;
+	printf("    %s: %s\n", s->name, err_msg());
+	return (int)ret;
+}
+
 static int do_setup(struct load_world *w, const struct load *l)
 {
-	int64_t ret = 0;
+	int err = 0;
 
-	for (unsigned i = 0; i < count(l->setup) && ret >= 0; i++)
-		ret = l->setup[i].fn(w, &l->setup[i]);
-	return ret < 0 ? err_prefix((int)ret, "%s: setting up", l->name) : 0;
+	for (unsigned i = 0; i < count(l->setup) && !err; i++)
+		err = succeed(w, &l->setup[i]);
+	return err ? err_prefix(err, "%s: setting up", l->name) : 0;
 }
 
 static int close_files(struct load_world *w, int err)
@@ -102,7 +113,7 @@ static int rehearse_in(struct runner *r, hf_volume *vol)
 		err = snap_take(vol, &r->snap[0]);
 	for (unsigned i = 0; i < r->n && !err; i++) {
 		inode_set_now(CRASH_EPOCH_NS + (i + 1) * SECOND_NS);
-		err = fatal(r->l->steps[i].fn(&w, &r->l->steps[i]));
+		err = succeed(&w, &r->l->steps[i]);
 		if (!err)
 			err = snap_take(vol, &r->snap[i + 1]);
 	}
@@ -119,7 +130,7 @@ static int rehearse_pair(struct runner *r, hf_volume *vol, unsigned which)
 	inode_set_now(CRASH_EPOCH_NS + SECOND_NS);
 	for (unsigned t = 0; t < 2 && !err; t++)
 		if (which >> t & 1)
-			err = fatal(s[t]->fn(&w, s[t]));
+			err = succeed(&w, s[t]);
 	if (!err)
 		err = snap_take(vol, &r->pair[which & 1][which >> 1]);
 	return close_files(&w, err);
@@ -270,6 +281,17 @@ static int no_findings(hf_crash_run *run, hf_volume *vol)
 	return 0;
 }
 
+/* Blocks whose bit says that they are free. */
+static uint64_t free_on_media(const struct fs *fs)
+{
+	uint64_t n = 0;
+
+	for (uint64_t w = 0; w < fs->geo.nblocks / 64; w++)
+		n += 64 - (uint64_t)__builtin_popcountll(
+			      pm_load64(fs->pm, moff_add(fs->geo.alloc_off, w * 8)));
+	return n;
+}
+
 /* It can be emptied, and then everything is free. */
 static int use_it(hf_crash_run *run, hf_volume *vol, const struct snap *have)
 {
@@ -280,6 +302,10 @@ static int use_it(hf_crash_run *run, hf_volume *vol, const struct snap *have)
 	if (st.blocks_free + st.blocks_busy_journal + st.blocks_busy_pinned + st.blocks_used !=
 	    st.blocks)
 		return hf_crash_say(run, "free, busy and used blocks do not add up");
+	if (st.blocks_free + st.blocks_busy_journal != free_on_media(&vol->fs))
+		return hf_crash_say(run, "%llu blocks are free on the media, %llu say the counters",
+				    (unsigned long long)free_on_media(&vol->fs),
+				    (unsigned long long)(st.blocks_free + st.blocks_busy_journal));
 	return hf_crash_run_first(run) ? no_findings(run, vol) : 0;
 }
 
@@ -406,11 +432,12 @@ static int run_schedules(struct runner *r, struct hf_crash_result *sum)
 	}
 	err = schedule(r, 0, 0, sum, &more);
 	memcpy(n, r->sched.events, sizeof(n));
-	for (uint64_t k = 1; k <= n[1] && more && !err; k++) {
+	/* Those first in which the second is not interrupted. */
+	for (uint64_t k = 1; k <= n[1] && more && !err; k++)
 		err = schedule(r, k, 0, sum, &more);
+	for (uint64_t k = 1; k <= n[1] && more && !err; k++)
 		for (uint64_t m = 1; m < n[2] && more && !err; m++)
 			err = schedule(r, k, m, sum, &more);
-	}
 	return err;
 }
 

@@ -32,7 +32,7 @@ static void take_turn(struct sched *s, int who)
 	until.tv_nsec += STUCK_NS;
 	until.tv_sec += until.tv_nsec / 1000000000;
 	until.tv_nsec %= 1000000000;
-	while (s->turn != who && !err)
+	while (s->turn != who && !s->done[3 - who] && !err)
 		err = pthread_cond_timedwait(&s->turned, &s->mutex, &until);
 	if (err && s->turn != who && !s->inside[3 - who] && s->events[3 - who] == seen)
 		s->turn = who;
@@ -40,18 +40,17 @@ static void take_turn(struct sched *s, int who)
 
 static void await_turn(struct sched *s, int who)
 {
-	while (s->turn != who)
+	s->parked[who] = true;
+	pthread_cond_broadcast(&s->turned);
+	while (s->turn != who && !s->done[3 - who])
 		take_turn(s, who);
+	s->parked[who] = false;
 }
 
 static void event_begins(struct sched *s)
 {
-	int who = me(s);
-
 	pthread_mutex_lock(&s->mutex);
-	while (s->turn != who)
-		pthread_cond_wait(&s->turned, &s->mutex);
-	s->inside[who] = true;
+	s->inside[me(s)] = true;
 	pthread_mutex_unlock(&s->mutex);
 }
 
@@ -62,17 +61,33 @@ static void event_ends(struct sched *s)
 	pthread_mutex_lock(&s->mutex);
 	s->inside[who] = false;
 	s->events[who]++;
-	if (s->left[who] > 0 && --s->left[who] == 0 && !s->done[3 - who]) {
+	if (s->turn == who && s->left[who] > 0 && --s->left[who] == 0 && !s->done[3 - who])
 		give_turn(s, 3 - who);
+	if (s->turn != who && !s->done[3 - who])
 		await_turn(s, who);
-	}
 	pthread_mutex_unlock(&s->mutex);
+}
+
+/* The other may have got its lock a moment ago, and be on its way to its next event. */
+static void await_parked(struct sched *s, int who)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec++;
+	while (!s->parked[who] && !s->done[who])
+		if (pthread_cond_timedwait(&s->turned, &s->mutex, &until) != 0)
+			return;
 }
 
 void sched_inside(struct sched *s, bool on)
 {
+	int who = me(s);
+
 	pthread_mutex_lock(&s->mutex);
-	s->inside[me(s)] = on;
+	if (on)
+		await_parked(s, 3 - who);
+	s->inside[who] = on;
 	pthread_mutex_unlock(&s->mutex);
 }
 
@@ -111,8 +126,7 @@ static void finished(struct sched *s, int who)
 {
 	pthread_mutex_lock(&s->mutex);
 	s->done[who] = true;
-	if (s->turn == who)
-		give_turn(s, 3 - who);
+	give_turn(s, 3 - who);
 	pthread_mutex_unlock(&s->mutex);
 }
 
@@ -133,6 +147,7 @@ void sched_run(struct sched *s, struct pm *pm, void (*first)(void *), void (*sec
 	       void *ctx, uint64_t k, uint64_t m)
 {
 	*s = (struct sched){.pm = pm, .under = pm->hook, .turn = 1, .fn = second, .ctx = ctx};
+	s->parked[2] = true;
 	s->left[1] = k;
 	s->left[2] = m;
 	s->hook = (struct pm_hook){.ctx = s, .store = on_store, .flush = on_flush, .fence = on_fence};

@@ -15,6 +15,7 @@ struct sched {
 	pthread_t second;
 	int turn; /* 1 or 2 */
 	bool done[3];
+	bool parked[3];	  /* waits for its turn */
 	bool inside[3];	  /* in the media, which the explorer may have stopped */
 	uint64_t left[3]; /* events until the other one's turn */
 	uint64_t events[3]; /* that each had */

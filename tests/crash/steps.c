@@ -177,7 +177,7 @@ int64_t step_open_allocate(struct load_world *w, const struct load_step *s)
 int64_t step_tmpfile(struct load_world *w, const struct load_step *s)
 {
 	hf_file *f;
-	int64_t ret = hf_open(w->vol, "", HF_O_RDWR | HF_O_TMPFILE, 0600, &f);
+	int64_t ret = hf_open(w->vol, s->a, HF_O_RDWR | HF_O_TMPFILE, 0600, &f);
 	int closed;
 
 	if (ret)
@@ -195,10 +195,10 @@ int64_t step_fill_dir(struct load_world *w, const struct load_step *s)
 	int64_t ret = 0;
 
 	for (int i = 0; i < s->flags && ret == 0; i++) {
-		char path[64];
+		char path[80];
 		struct load_step one = {.name = "", .a = path};
 
-		snprintf(path, sizeof(path), "%s/%03d", s->a, i);
+		snprintf(path, sizeof(path), "%s/%050d", s->a, i);
 		ret = step_create(w, &one);
 	}
 	return ret;

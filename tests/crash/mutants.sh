@@ -1,0 +1,76 @@
+#!/bin/sh
+# Deliberate faults: each patch of mutants/ is put into a copy of the sources, and the crash explorer must catch it with the
+# workload that the patch names. The copy without faults must pass the same workloads.
+#
+#	mutants.sh SOURCE [--sample] [--seconds S] [--keep DIR] [PART-OF-A-NAME...]
+#
+# A patch that does not apply any more is a failure: it must be kept up to date. First line of a patch:
+#	what: ...; class: ...; workload: NAME
+set -u
+src=$(cd "$1" && pwd) || exit 2
+shift
+sample='c-one-copy|inflight-ends|data-fence-ignored|checksum-ignored|rename-two|free-before-commit'
+seconds=60 keep= only=
+while [ $# -gt 0 ]; do
+	case $1 in
+	--sample) only=$sample ;;
+	--seconds) seconds=$2; shift ;;
+	--keep) keep=$2; shift ;;
+	*) only="${only:+$only|}$1" ;;
+	esac
+	shift
+done
+work=$keep
+[ -n "$work" ] || { work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT; }
+tree=$work/src build=$work/build
+mkdir -p "$tree" && (cd "$src" && tar cf - CMakeLists.txt cmake docs examples include src tests) | tar xmf - -C "$tree" || exit 2
+# The faults may leave something unused.
+cmake -S "$tree" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_FLAGS=-w >"$work/log" 2>&1 &&
+	ninja -C "$build" crash_classes >>"$work/log" 2>&1 || { tail -20 "$work/log"; exit 2; }
+bin=$build/tests/crash/crash_classes
+
+field() { sed -n "1s/.*$1: \([^;]*\).*/\1/p" "$2"; }
+patches=$(ls "$src"/tests/crash/mutants/*.patch | grep -E -- "${only:-.}")
+[ -n "$patches" ] || { echo "no such fault"; exit 2; }
+bad=0
+
+for load in $(for p in $patches; do field workload "$p"; done | sort -u); do
+	timeout 600 "$bin" --quiet --seconds 5 "$load" >"$work/out" 2>&1 ||
+		{ cat "$work/out"; echo "$load: fails without a fault"; bad=1; }
+done
+
+n=0
+printf '%-34s %-26s %8s %8s  %s\n' fault 'caught by' images seconds id
+for p in $patches; do
+	name=$(basename "$p" .patch) load=$(field workload "$p")
+	n=$((n + 1))
+	if ! patch -d "$tree" -p1 -s -N --no-backup-if-mismatch <"$p" >"$work/out" 2>&1; then
+		printf '%-34s DOES NOT APPLY\n' "$name"
+		bad=1
+		# Back to what it was.
+		(cd "$src" && tar cf - src) | tar xmf - -C "$tree"
+		continue
+	fi
+	if ! ninja -C "$build" crash_classes >"$work/log" 2>&1; then
+		printf '%-34s DOES NOT BUILD\n' "$name"
+		grep -m 3 error: "$work/log"
+		bad=1
+	else
+		timeout 600 "$bin" --seconds "$seconds" "$load" >"$work/out" 2>&1
+		ret=$?
+		if [ $ret -eq 1 ]; then
+			line=$(grep FAILED "$work/out")
+			printf '%-34s %-26s %8s %8s  %s\n' "$name" "$load" \
+				"$(echo "$line" | sed 's/.* states, \([0-9]*\) images.*/\1/')" \
+				"$(echo "$line" | sed 's/.*, \([0-9.]*\) s.*/\1/')" \
+				"$(sed -n 's/^ *id //p' "$work/out" | head -1)"
+		else
+			printf '%-34s NOT CAUGHT by %s (exit status %d)\n' "$name" "$load" $ret
+			tail -3 "$work/out"
+			bad=1
+		fi
+	fi
+	patch -d "$tree" -p1 -s -R --no-backup-if-mismatch <"$p" >/dev/null
+done
+echo "$n faults, $([ $bad -eq 0 ] && echo all caught || echo NOT all caught)"
+exit $bad
