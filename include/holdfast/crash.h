@@ -71,8 +71,8 @@ HF_API void hf_crash_store_nt(hf_crash_media *media, uint64_t off, const void *s
 HF_API void hf_crash_flush(hf_crash_media *media, uint64_t off, size_t len);
 HF_API void hf_crash_fence(hf_crash_media *media);
 /* From now on the program itself stores in the range (through pins or views, or plain pointers): what differs there at a
- * flush or a fence counts as a cached store of that moment. on = false ends it. Anywhere else, bytes that changed without a
- * call of this page are a failure that the explorer reports. */
+ * flush or a fence counts as a cached store of that moment, aligned 8 bytes as one. on = false ends it. Anywhere else, bytes
+ * that changed without a call of this page are a failure that the explorer reports. */
 HF_API void hf_crash_direct(hf_crash_media *media, uint64_t off, size_t len, bool on);
 /* Makes the pages of the range unreadable, or readable again with their content. -ENOMEM */
 HF_API int hf_crash_poison(hf_crash_media *media, uint64_t off, size_t len, bool on);

@@ -6,6 +6,7 @@
 #include "crash/explore.h"
 
 #define FS_SEQUENCE_MAX 3
+#define FS_STEPS_MAX	(FS_SEQUENCE_MAX * 5)
 #define FS_SETUPS	8 /* room for them in the numbers of sequences */
 
 /* ---- fs_ops.c: the operations */
@@ -26,6 +27,10 @@ enum fs_kind {
 	FS_CHMOD,
 	FS_FSYNC,
 	FS_SYNCFS,
+	FS_PIN,	    /* store through a pin, make it durable, unpin */
+	FS_HOLD,    /* the same, but the pin stays until the end of the sequence */
+	FS_VIEW,    /* map, store and make it durable, unmap */
+	FS_TWO_FD,  /* write through one descriptor, use another one, write */
 	FS_KINDS,
 };
 struct fs_op {
@@ -33,23 +38,52 @@ struct fs_op {
 	const char *a, *b; /* paths; of an attribute: its name */
 	uint64_t off, len;
 	int flags;
+	/* What happens to the file while the pin, the view, the descriptor is there; may be NULL. */
+	const struct fs_op *then;
+};
+/* 'flags' of pins and views: what makes durable. */
+enum fs_by { FS_BY_PERSIST, FS_BY_FSYNC, FS_BY_SYNCFS, FS_BY_LETTING_GO };
+/* Where operations happen, and what they hold. */
+struct fs_world {
+	hf_volume *vol;
+	hf_crash_media *media;
+	hf_pin_id pin[FS_SEQUENCE_MAX]; /* of the nth operation; 0: none */
+	uint64_t pin_len[FS_SEQUENCE_MAX];
+	hf_file *file[2];
+	hf_view *view;
+	uint8_t *view_addr;
 };
 size_t fs_ops_count(void);
 const struct fs_op *fs_op_at(size_t i);
 const char *fs_kind_name(enum fs_kind k);
 /* "write foo 3000+5000" */
 void fs_op_print(const struct fs_op *op, char *buf, size_t size);
-/* The operation's own result; it may well fail (-ENOENT ...): then nothing may have changed. */
-int64_t fs_op_do(hf_volume *vol, const struct fs_op *op, unsigned nth);
-/* Its data may be there in part. */
-bool fs_op_is_plain_data(const struct fs_op *op);
+/* An operation is one step or a few, each of which happens wholly or not at all; the last of one
+ * that holds a pin (fs_drop) comes at the end of the sequence. */
+unsigned fs_op_steps(const struct fs_op *op);
+/* The step's own result; it may well fail (-ENOENT ...): then nothing may have changed. */
+int64_t fs_op_do(struct fs_world *w, const struct fs_op *op, unsigned step, unsigned nth);
+/* Its data may be there in part: which. False: none. */
+bool fs_step_data(const struct fs_op *op, unsigned step, uint64_t *off, uint64_t *len);
+int64_t fs_do_one(struct fs_world *w, const struct fs_op *op, unsigned nth);
+int64_t fs_on_file(struct fs_world *w, hf_file *f, const struct fs_op *op, unsigned nth);
 /* What is there before a sequence: 0 a few files; 1 more of them, with a hole, a hard link, an
  * empty directory; 2 a file with a whole frame, no free inode; 3 a volume with three free blocks; 4
- * as 1, and every second operation is another thread's. In 1, 2 and 4 all free blocks have old
- * bytes. */
-enum { FS_SETUPS_USED = 5, FS_TWO_THREADS = 4 };
+ * as 1, and every second operation is another thread's; 5 as 1, and the lane is full: the first
+ * or second record needs a checkpoint. In 1, 2, 4 and 5 all free blocks have old bytes. */
+enum { FS_SETUPS_USED = 6, FS_TWO_THREADS = 4, FS_LANE_FULL = 5 };
 #define FS_FULL "full"
 int fs_setup(hf_volume *vol, unsigned which);
+
+/* ---- fs_world.c: what is held */
+void fs_pattern(uint8_t *p, size_t len, uint64_t seed);
+int fs_pin_once(struct fs_world *w, hf_file *f, const struct fs_op *op, unsigned nth);
+int fs_hold(struct fs_world *w, hf_file *f, const struct fs_op *op, unsigned nth);
+int fs_drop(struct fs_world *w, unsigned nth);
+int64_t fs_view_step(struct fs_world *w, const struct fs_op *op, unsigned step, unsigned nth);
+int64_t fs_two_step(struct fs_world *w, const struct fs_op *op, unsigned step, unsigned nth);
+/* Lets go of everything. */
+void fs_world_end(struct fs_world *w);
 
 /* ---- fs_snap.c: all that a volume shows but times */
 struct snap;

@@ -11,19 +11,30 @@
 #define BLOCK 4096u
 
 #define EACH_FILE(kind, off, len, flags)                                                           \
-	{kind, "foo", NULL, off, len, flags}, {kind, "bar", NULL, off, len, flags},                \
-	    {kind, "A/foo", NULL, off, len, flags},                                                \
+	{kind, "foo", NULL, off, len, flags, NULL}, {kind, "bar", NULL, off, len, flags, NULL},    \
+	    {kind, "A/foo", NULL, off, len, flags, NULL},                                          \
 	{                                                                                          \
-		kind, "A/bar", NULL, off, len, flags                                               \
+		kind, "A/bar", NULL, off, len, flags, NULL                                         \
 	}
 
 enum { APPEND = 1, XATTR_SMALL = 20, XATTR_LARGE = 3000, FULL_LEFT = 3 };
 
+#define FOO_OP(name, kind, b, off, len, flags)                                                     \
+	static const struct fs_op name = {kind, "foo", b, off, len, flags, NULL}
+FOO_OP(then_truncate, FS_TRUNCATE, NULL, 0, 0, 0);
+FOO_OP(then_cut, FS_TRUNCATE, NULL, 5001, 0, 0);
+FOO_OP(then_punch, FS_PUNCH, NULL, 1000, 6000, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
+FOO_OP(then_collapse, FS_FALLOCATE, NULL, 0, BLOCK, FALLOC_FL_COLLAPSE_RANGE);
+FOO_OP(then_allocate, FS_FALLOCATE, NULL, 5000, 15000, 0);
+FOO_OP(then_append, FS_WRITE, NULL, 0, 100, APPEND);
+FOO_OP(then_unlink, FS_UNLINK, NULL, 0, 0, 0);
+static const struct fs_op then_rename_over = {FS_RENAME, "A/bar", "foo", 0, 0, 0, NULL};
+
 /* New ones go to the end: their places are in the ids. */
 static const struct fs_op table[] = {
     EACH_FILE(FS_CREATE, 0, 0, 0),
-    {FS_MKDIR, "A", NULL, 0, 0, 0},
-    {FS_MKDIR, "B", NULL, 0, 0, 0},
+    {FS_MKDIR, "A", NULL, 0, 0, 0, NULL},
+    {FS_MKDIR, "B", NULL, 0, 0, 0, NULL},
     EACH_FILE(FS_WRITE, 0, 100, APPEND),
     EACH_FILE(FS_WRITE, 0, 4096, 0),
     EACH_FILE(FS_WRITE, 1001, 777, 0),
@@ -38,40 +49,70 @@ static const struct fs_op table[] = {
     EACH_FILE(FS_TRUNCATE, 0, 0, 0),
     EACH_FILE(FS_TRUNCATE, 5001, 0, 0),
     EACH_FILE(FS_TRUNCATE, 30000, 0, 0),
-    {FS_RENAME, "foo", "bar", 0, 0, 0},
-    {FS_RENAME, "bar", "foo", 0, 0, 0},
-    {FS_RENAME, "foo", "A/foo", 0, 0, 0},
-    {FS_RENAME, "foo", "A/bar", 0, 0, 0},
-    {FS_RENAME, "A/bar", "foo", 0, 0, 0},
-    {FS_RENAME, "A/bar", "bar", 0, 0, 0},
-    {FS_RENAME, "A/foo", "A/bar", 0, 0, 0},
-    {FS_RENAME, "A", "B", 0, 0, 0},
-    {FS_RENAME, "B", "A", 0, 0, 0},
-    {FS_RENAME, "B", "A/B", 0, 0, 0},
-    {FS_RENAME, "foo", "A/bar", 0, 0, HF_RENAME_EXCHANGE},
-    {FS_RENAME, "foo", "bar", 0, 0, HF_RENAME_EXCHANGE},
-    {FS_RENAME, "A", "foo", 0, 0, HF_RENAME_EXCHANGE},
-    {FS_RENAME, "A", "B", 0, 0, HF_RENAME_EXCHANGE},
-    {FS_RENAME, "foo", "bar", 0, 0, HF_RENAME_NOREPLACE},
-    {FS_LINK, "foo", "bar", 0, 0, 0},
-    {FS_LINK, "foo", "A/foo", 0, 0, 0},
-    {FS_LINK, "A/bar", "bar", 0, 0, 0},
-    {FS_LINK, "bar", "A/foo", 0, 0, 0},
+    {FS_RENAME, "foo", "bar", 0, 0, 0, NULL},
+    {FS_RENAME, "bar", "foo", 0, 0, 0, NULL},
+    {FS_RENAME, "foo", "A/foo", 0, 0, 0, NULL},
+    {FS_RENAME, "foo", "A/bar", 0, 0, 0, NULL},
+    {FS_RENAME, "A/bar", "foo", 0, 0, 0, NULL},
+    {FS_RENAME, "A/bar", "bar", 0, 0, 0, NULL},
+    {FS_RENAME, "A/foo", "A/bar", 0, 0, 0, NULL},
+    {FS_RENAME, "A", "B", 0, 0, 0, NULL},
+    {FS_RENAME, "B", "A", 0, 0, 0, NULL},
+    {FS_RENAME, "B", "A/B", 0, 0, 0, NULL},
+    {FS_RENAME, "foo", "A/bar", 0, 0, HF_RENAME_EXCHANGE, NULL},
+    {FS_RENAME, "foo", "bar", 0, 0, HF_RENAME_EXCHANGE, NULL},
+    {FS_RENAME, "A", "foo", 0, 0, HF_RENAME_EXCHANGE, NULL},
+    {FS_RENAME, "A", "B", 0, 0, HF_RENAME_EXCHANGE, NULL},
+    {FS_RENAME, "foo", "bar", 0, 0, HF_RENAME_NOREPLACE, NULL},
+    {FS_LINK, "foo", "bar", 0, 0, 0, NULL},
+    {FS_LINK, "foo", "A/foo", 0, 0, 0, NULL},
+    {FS_LINK, "A/bar", "bar", 0, 0, 0, NULL},
+    {FS_LINK, "bar", "A/foo", 0, 0, 0, NULL},
     EACH_FILE(FS_UNLINK, 0, 0, 0),
-    {FS_SYMLINK, "foo", "bar", 0, 0, 0},
-    {FS_SYMLINK, "../foo", "A/foo", 0, 0, 0},
-    {FS_RMDIR, "A", NULL, 0, 0, 0},
-    {FS_RMDIR, "B", NULL, 0, 0, 0},
-    {FS_SETXATTR, "foo", "user.a", 0, XATTR_SMALL, 0},
-    {FS_SETXATTR, "foo", "user.b", 0, XATTR_LARGE, 0},
-    {FS_SETXATTR, "A/bar", "user.a", 0, XATTR_SMALL, 0},
-    {FS_SETXATTR, "A", "user.a", 0, XATTR_LARGE, 0},
-    {FS_REMOVEXATTR, "foo", "user.a", 0, 0, 0},
-    {FS_REMOVEXATTR, "A/bar", "user.a", 0, 0, 0},
-    {FS_CHMOD, "foo", NULL, 0600, 0, 0},
-    {FS_CHMOD, "A", NULL, 0700, 0, 0},
-    {FS_FSYNC, "foo", NULL, 0, 0, 0},
-    {FS_SYNCFS, "", NULL, 0, 0, 0},
+    {FS_SYMLINK, "foo", "bar", 0, 0, 0, NULL},
+    {FS_SYMLINK, "../foo", "A/foo", 0, 0, 0, NULL},
+    {FS_RMDIR, "A", NULL, 0, 0, 0, NULL},
+    {FS_RMDIR, "B", NULL, 0, 0, 0, NULL},
+    {FS_SETXATTR, "foo", "user.a", 0, XATTR_SMALL, 0, NULL},
+    {FS_SETXATTR, "foo", "user.b", 0, XATTR_LARGE, 0, NULL},
+    {FS_SETXATTR, "A/bar", "user.a", 0, XATTR_SMALL, 0, NULL},
+    {FS_SETXATTR, "A", "user.a", 0, XATTR_LARGE, 0, NULL},
+    {FS_REMOVEXATTR, "foo", "user.a", 0, 0, 0, NULL},
+    {FS_REMOVEXATTR, "A/bar", "user.a", 0, 0, 0, NULL},
+    {FS_CHMOD, "foo", NULL, 0600, 0, 0, NULL},
+    {FS_CHMOD, "A", NULL, 0700, 0, 0, NULL},
+    {FS_FSYNC, "foo", NULL, 0, 0, 0, NULL},
+    {FS_SYNCFS, "", NULL, 0, 0, 0, NULL},
+    EACH_FILE(FS_PIN, 3000, 5000, FS_BY_PERSIST),
+    {FS_PIN, "A/bar", NULL, 16, 64, FS_BY_PERSIST, NULL},
+    {FS_PIN, "foo", NULL, 3000, 5000, FS_BY_FSYNC, NULL},
+    {FS_PIN, "bar", NULL, 3000, 5000, FS_BY_SYNCFS, NULL},
+    {FS_PIN, "foo", NULL, 3000, 5000, FS_BY_LETTING_GO, NULL},
+    {FS_HOLD, "foo", NULL, 0, 8192, 0, NULL},
+    {FS_HOLD, "bar", NULL, 4096, 4096, 0, NULL},
+    {FS_HOLD, "A/bar", NULL, 0, 64, 0, NULL},
+    {FS_HOLD, "foo", NULL, 0, 8192, 0, &then_truncate},
+    {FS_HOLD, "foo", NULL, 0, 8192, 0, &then_cut},
+    {FS_HOLD, "foo", NULL, 0, 8192, 0, &then_punch},
+    {FS_HOLD, "foo", NULL, 0, 8192, 0, &then_collapse},
+    {FS_HOLD, "foo", NULL, 0, 8192, 0, &then_unlink},
+    {FS_HOLD, "foo", NULL, 0, 8192, 0, &then_rename_over},
+    {FS_VIEW, "foo", NULL, 3000, 5000, FS_BY_PERSIST, NULL},
+    {FS_VIEW, "bar", NULL, 3000, 5000, FS_BY_FSYNC, NULL},
+    {FS_VIEW, "foo", NULL, 3000, 5000, FS_BY_SYNCFS, NULL},
+    {FS_VIEW, "A/bar", NULL, 16, 64, FS_BY_LETTING_GO, NULL},
+    {FS_VIEW, "foo", NULL, 3000, 5000, FS_BY_PERSIST, &then_punch},
+    {FS_VIEW, "foo", NULL, 3000, 5000, FS_BY_PERSIST, &then_cut},
+    {FS_VIEW, "foo", NULL, 3000, 5000, FS_BY_PERSIST, &then_collapse},
+    {FS_TWO_FD, "foo", NULL, 4000, 3000, 0, &then_cut},
+    {FS_TWO_FD, "foo", NULL, 4000, 3000, 0, &then_allocate},
+    {FS_TWO_FD, "foo", NULL, 8000, 3000, 0, &then_append},
+    {FS_TWO_FD, "foo", NULL, 4000, 3000, 0, &then_punch},
+    {FS_TWO_FD, "foo", NULL, 4000, 3000, 0, &then_unlink},
+    {FS_FALLOCATE, "foo", NULL, 0, HF_FRAME_SIZE, FALLOC_FL_COLLAPSE_RANGE, NULL},
+    {FS_FALLOCATE, "foo", NULL, 0, HF_FRAME_SIZE, 0, NULL},
+    {FS_PUNCH, "foo", NULL, 0, HF_FRAME_SIZE, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, NULL},
+    {FS_TRUNCATE, "foo", NULL, HF_FRAME_SIZE - 5000, 0, 0, NULL},
 };
 
 size_t fs_ops_count(void)
@@ -87,21 +128,25 @@ const struct fs_op *fs_op_at(size_t i)
 const char *fs_kind_name(enum fs_kind k)
 {
 	static const char *const names[FS_KINDS] = {
-	    "create",	   "mkdir", "write",  "fallocate", "punch", "truncate",
-	    "rename",	   "link",  "unlink", "symlink",   "rmdir", "setxattr",
-	    "removexattr", "chmod", "fsync",  "syncfs"};
+	    "create", "mkdir",	"write",   "fallocate", "punch",    "truncate",	   "rename",
+	    "link",   "unlink", "symlink", "rmdir",	"setxattr", "removexattr", "chmod",
+	    "fsync",  "syncfs", "pin",	   "hold",	"view",	    "twofd"};
 
 	return k < FS_KINDS ? names[k] : "?";
 }
 
 static const char *variant(const struct fs_op *op)
 {
+	static const char *const by[] = {"", "fsync ", "syncfs ", "let_go "};
+
 	if (op->kind == FS_WRITE && op->flags == APPEND)
 		return "append ";
 	if (op->kind == FS_RENAME)
 		return op->flags == HF_RENAME_EXCHANGE	  ? "exchange "
 		       : op->flags == HF_RENAME_NOREPLACE ? "noreplace "
 							  : "";
+	if (op->kind == FS_PIN || op->kind == FS_VIEW)
+		return by[op->flags];
 	if (op->kind != FS_FALLOCATE)
 		return "";
 	switch (op->flags) {
@@ -118,7 +163,7 @@ static const char *variant(const struct fs_op *op)
 	}
 }
 
-void fs_op_print(const struct fs_op *op, char *buf, size_t size)
+static void print_one(const struct fs_op *op, char *buf, size_t size)
 {
 	int n = snprintf(buf, size, "%s %s%s", fs_kind_name(op->kind), variant(op), op->a);
 
@@ -137,33 +182,68 @@ void fs_op_print(const struct fs_op *op, char *buf, size_t size)
 		snprintf(buf + n, size - (size_t)n, " %llu", (unsigned long long)op->len);
 }
 
-/* Bytes that no other place of the sequence writes, and none of them zero. */
-static void pattern(uint8_t *p, size_t len, uint64_t seed)
+void fs_op_print(const struct fs_op *op, char *buf, size_t size)
 {
-	for (size_t i = 0; i < len; i++)
-		p[i] = (uint8_t)(hash_mix2(seed, i / 8) >> (i % 8 * 8)) | 1;
+	size_t n;
+
+	print_one(op, buf, size);
+	n = strlen(buf);
+	if (op->then && n + 2 < size) {
+		buf[n++] = ':';
+		buf[n++] = ' ';
+		print_one(op->then, buf + n, size - n);
+	}
 }
 
-static int64_t with_file(hf_volume *vol, const struct fs_op *op, unsigned nth)
+unsigned fs_op_steps(const struct fs_op *op)
 {
-	static const unsigned flags[FS_KINDS] = {[FS_CREATE] = HF_O_RDWR | HF_O_CREAT | HF_O_EXCL};
-	unsigned how = flags[op->kind] ? flags[op->kind] : HF_O_RDWR;
+	switch (op->kind) {
+	case FS_HOLD:
+		return op->then ? 2 : 1;
+	case FS_VIEW:
+		return op->then ? 4 : 3;
+	case FS_TWO_FD:
+		return 3;
+	default:
+		return 1;
+	}
+}
+
+int64_t fs_on_file(struct fs_world *w, hf_file *f, const struct fs_op *op, unsigned nth)
+{
 	uint8_t buf[8192];
+
+	switch (op->kind) {
+	case FS_WRITE:
+		fs_pattern(buf, op->len, nth + 100);
+		return op->flags == APPEND ? hf_append(f, buf, op->len, NULL)
+					   : hf_pwrite(f, buf, op->len, op->off);
+	case FS_FALLOCATE:
+	case FS_PUNCH:
+		return hf_fallocate(f, op->flags, op->off, op->len);
+	case FS_TRUNCATE:
+		return hf_ftruncate(f, op->off);
+	case FS_FSYNC:
+		return hf_fsync(f);
+	case FS_PIN:
+		return fs_pin_once(w, f, op, nth);
+	case FS_HOLD:
+		return fs_hold(w, f, op, nth);
+	default:
+		return 0;
+	}
+}
+
+static int64_t with_file(struct fs_world *w, const struct fs_op *op, unsigned nth)
+{
+	unsigned how = HF_O_RDWR | (op->kind == FS_CREATE ? HF_O_CREAT | HF_O_EXCL : 0);
 	hf_file *f;
-	int64_t ret = hf_open(vol, op->a, how, 0644, &f);
+	int64_t ret = hf_open(w->vol, op->a, how, 0644, &f);
 	int closed;
 
 	if (ret)
 		return ret;
-	if (op->kind == FS_WRITE) {
-		pattern(buf, op->len, nth + 100);
-		ret = op->flags == APPEND ? hf_append(f, buf, op->len, NULL)
-					  : hf_pwrite(f, buf, op->len, op->off);
-	} else if (op->kind == FS_FALLOCATE || op->kind == FS_PUNCH) {
-		ret = hf_fallocate(f, op->flags, op->off, op->len);
-	} else if (op->kind == FS_FSYNC) {
-		ret = hf_fsync(f);
-	}
+	ret = fs_on_file(w, f, op, nth);
 	closed = hf_close(&f);
 	return ret < 0 ? ret : closed;
 }
@@ -172,19 +252,23 @@ static int set_xattr(hf_volume *vol, const struct fs_op *op, unsigned nth)
 {
 	uint8_t buf[XATTR_LARGE];
 
-	pattern(buf, op->len, nth + 200);
+	fs_pattern(buf, op->len, nth + 200);
 	return hf_lsetxattr(vol, op->a, op->b, buf, op->len, 0);
 }
 
-int64_t fs_op_do(hf_volume *vol, const struct fs_op *op, unsigned nth)
+int64_t fs_do_one(struct fs_world *w, const struct fs_op *op, unsigned nth)
 {
+	hf_volume *vol = w->vol;
+
 	switch (op->kind) {
+	case FS_PIN:
+	case FS_HOLD:
 	case FS_CREATE:
 	case FS_WRITE:
 	case FS_FALLOCATE:
 	case FS_PUNCH:
 	case FS_FSYNC:
-		return with_file(vol, op, nth);
+		return with_file(w, op, nth);
 	case FS_MKDIR:
 		return hf_mkdir(vol, op->a, 0755);
 	case FS_TRUNCATE:
@@ -207,16 +291,50 @@ int64_t fs_op_do(hf_volume *vol, const struct fs_op *op, unsigned nth)
 		return hf_chmod(vol, op->a, (uint32_t)op->off);
 	case FS_SYNCFS:
 		return hf_syncfs(vol);
+	case FS_VIEW:
+	case FS_TWO_FD:
 	case FS_KINDS:
 		break;
 	}
 	return -EINVAL;
 }
 
-bool fs_op_is_plain_data(const struct fs_op *op)
+int64_t fs_op_do(struct fs_world *w, const struct fs_op *op, unsigned step, unsigned nth)
 {
-	return op->kind == FS_WRITE || op->kind == FS_PUNCH ||
+	if (op->kind == FS_VIEW)
+		return fs_view_step(w, op, step, nth);
+	if (op->kind == FS_TWO_FD)
+		return fs_two_step(w, op, step, nth);
+	return fs_do_one(w, step == 0 ? op : op->then, nth);
+}
+
+static bool is_plain_data(const struct fs_op *op)
+{
+	return op->kind == FS_WRITE || op->kind == FS_PUNCH || op->kind == FS_PIN ||
+	       op->kind == FS_HOLD ||
 	       (op->kind == FS_FALLOCATE && op->flags == FALLOC_FL_ZERO_RANGE);
+}
+
+bool fs_step_data(const struct fs_op *op, unsigned step, uint64_t *off, uint64_t *len)
+{
+	/* Which step it is that stores the operation's own bytes, and which is 'then'. */
+	bool own = step == 0, then = false;
+
+	if (op->kind == FS_VIEW) {
+		own = step == 1;
+		then = step == 2;
+	} else if (op->kind == FS_HOLD) {
+		then = step == 1;
+	} else if (op->kind == FS_TWO_FD) {
+		own = step != 1;
+		then = !own;
+	}
+	then = then && op->then;
+	*off = then ? op->then->off : op->off;
+	*len = then ? op->then->len : op->len;
+	if (then)
+		return is_plain_data(op->then);
+	return own && (op->kind == FS_VIEW || op->kind == FS_TWO_FD || is_plain_data(op));
 }
 
 /* ---- what is there before */
@@ -228,7 +346,7 @@ static int make_file(hf_volume *vol, const char *path, uint64_t off, size_t len)
 	int err = hf_open(vol, path, HF_O_RDWR | HF_O_CREAT, 0644, &f);
 
 	if (buf && !err) {
-		pattern(buf, len, off + len);
+		fs_pattern(buf, len, off + len);
 		err = hf_pwrite(f, buf, len, off) == (ssize_t)len ? 0 : -EIO;
 	}
 	free(buf);
@@ -286,7 +404,7 @@ static int soil(hf_volume *vol)
 		free(buf);
 		return err;
 	}
-	pattern(buf, PIECE, 1);
+	fs_pattern(buf, PIECE, 1);
 	while (got > 0)
 		got = hf_append(f, buf, PIECE, NULL);
 	free(buf);
@@ -314,7 +432,7 @@ int fs_setup(hf_volume *vol, unsigned which)
 		err = fill_inode_block(vol);
 	if (!err && which == 3)
 		err = make_full(vol);
-	if (err || (which != 1 && which != FS_TWO_THREADS))
+	if (err || (which != 1 && which < FS_TWO_THREADS))
 		return err;
 	err = hf_mkdir(vol, "B", 0755);
 	if (!err)

@@ -1,10 +1,18 @@
 /* One sequence of operations under the explorer, and the questions to each image. */
 #include "crash/fs.h"
+#include "journal/internal.h"
 
 #include <stdlib.h>
 
 /* NUMBER_BASE: more than there will be operations, so that numbers stay what they are. */
 enum { FILL_PIECE = 65536, NUMBER_BASE = 512, OTHER_THREAD = 3, VISITED_MAX = 8 << 20 };
+
+/* One step of a sequence; 'drop': the last of an operation that holds a pin. */
+struct step {
+	const struct fs_op *op;
+	unsigned nth, step;
+	bool drop;
+};
 
 struct fs_runner {
 	struct hf_crash_options opts;
@@ -13,7 +21,9 @@ struct fs_runner {
 	void (*failure)(void *ctx, const struct hf_crash_failure *f, const char *sequence);
 	void *ctx;
 	struct fs_sequence seq;
-	struct snap *snap[FS_SEQUENCE_MAX + 1]; /* before the first, after each */
+	struct step step[FS_STEPS_MAX];
+	unsigned nsteps;
+	struct snap *snap[FS_STEPS_MAX + 1]; /* before the first, after each */
 	uint8_t *fill;
 };
 
@@ -55,6 +65,41 @@ void fs_sequence_print(const struct fs_sequence *s, char *buf, size_t size)
 	}
 }
 
+/* Each operation's steps, and at the end the pins that are still held. */
+static void steps_of(struct fs_runner *r)
+{
+	r->nsteps = 0;
+	for (unsigned i = 0; i < r->seq.n; i++) {
+		const struct fs_op *op = fs_op_at(r->seq.op[i]);
+
+		for (unsigned k = 0; k < fs_op_steps(op); k++)
+			r->step[r->nsteps++] = (struct step){.op = op, .nth = i, .step = k};
+	}
+	for (unsigned i = 0; i < r->seq.n; i++) {
+		const struct fs_op *op = fs_op_at(r->seq.op[i]);
+
+		if (op->kind == FS_HOLD)
+			r->step[r->nsteps++] = (struct step){.op = op, .nth = i, .drop = true};
+	}
+}
+
+static void step_print(const struct step *s, char *buf, size_t size)
+{
+	size_t n;
+
+	fs_op_print(s->op, buf, size);
+	n = strlen(buf);
+	if (s->drop)
+		snprintf(buf + n, size - n, " (unpin)");
+	else if (fs_op_steps(s->op) > 1)
+		snprintf(buf + n, size - n, " (%u of %u)", s->step + 1, fs_op_steps(s->op));
+}
+
+static int64_t step_do(struct fs_world *w, const struct step *s)
+{
+	return s->drop ? fs_drop(w, s->nth) : fs_op_do(w, s->op, s->step, s->nth);
+}
+
 /* ---- the workload */
 
 static int run_setup(hf_crash_run *run)
@@ -76,9 +121,9 @@ static int fatal(int64_t ret)
 
 /* An operation on a thread of its own, which has a lane, flushes and fences of its own. */
 struct errand {
-	hf_volume *vol;
-	const struct fs_op *op;
-	unsigned nth;
+	struct fs_world *w;
+	const struct step *step;
+	unsigned n;
 	int64_t ret;
 };
 
@@ -87,19 +132,19 @@ static void *errand_main(void *arg)
 	struct errand *e = arg;
 
 	journal_thread_number(OTHER_THREAD + 1);
-	inode_set_now(CRASH_EPOCH_NS + (e->nth + 1) * 1000000000ll);
-	e->ret = fs_op_do(e->vol, e->op, e->nth);
+	inode_set_now(CRASH_EPOCH_NS + (e->n + 1) * 1000000000ll);
+	e->ret = step_do(e->w, e->step);
 	return NULL;
 }
 
-static int64_t do_op(struct fs_runner *r, hf_volume *vol, unsigned i)
+static int64_t do_step(struct fs_runner *r, struct fs_world *w, unsigned i)
 {
-	struct errand e = {.vol = vol, .op = fs_op_at(r->seq.op[i]), .nth = i};
+	struct errand e = {.w = w, .step = &r->step[i], .n = i};
 	pthread_t t;
 	int err;
 
-	if (r->seq.setup != FS_TWO_THREADS || i % 2 == 0)
-		return fs_op_do(vol, e.op, i);
+	if (r->seq.setup != FS_TWO_THREADS || e.step->drop || e.step->nth % 2 == 0)
+		return step_do(w, e.step);
 	err = pthread_create(&t, NULL, errand_main, &e);
 	if (err)
 		return -ENOMEM;
@@ -107,39 +152,65 @@ static int64_t do_op(struct fs_runner *r, hf_volume *vol, unsigned i)
 	return e.ret;
 }
 
+/* Pairs of records, until the thread's lane has no room for another pair without a checkpoint. */
+static int fill_lane(struct fs_world *w)
+{
+	const struct journal *j = w->vol->fs.journal;
+	const struct lane *l = &j->lanes[lane_thread_number() % j->geo.nlanes];
+	uint64_t bytes = 0;
+	int err = 0;
+
+	media_light_begin(w->media);
+	while (!err && (l->half == 0 || l->off + bytes <= j->half_bytes)) {
+		uint64_t off = l->off;
+
+		err = hf_chmod(w->vol, "A", 0700);
+		if (!err)
+			err = hf_chmod(w->vol, "A", 0755);
+		if (!err && l->off == off)
+			err = err_set(-EINVAL, "crash: the lane does not fill");
+		bytes = l->off > off ? l->off - off : bytes;
+	}
+	media_light_end(w->media);
+	return err;
+}
+
 static int run_workload(hf_crash_run *run)
 {
 	struct fs_runner *r = hf_crash_ctx(run);
-	int err = 0;
+	struct fs_world w = {.vol = hf_crash_run_volume(run), .media = hf_crash_run_media(run)};
+	int err = r->seq.setup == FS_LANE_FULL ? fill_lane(&w) : 0;
 
-	for (unsigned i = 0; i < r->seq.n && !err; i++) {
-		const struct fs_op *op = fs_op_at(r->seq.op[i]);
-		char name[96];
+	for (unsigned i = 0; i < r->nsteps && !err; i++) {
+		char name[160];
 		uint32_t n;
 
-		fs_op_print(op, name, sizeof(name));
+		step_print(&r->step[i], name, sizeof(name));
 		n = hf_crash_op_begin(run, name);
-		err = fatal(do_op(r, hf_crash_run_volume(run), i));
+		err = fatal(do_step(r, &w, i));
 		hf_crash_op_end(run, n);
 	}
+	fs_world_end(&w);
 	return err;
 }
 
 /* The same without crashes, for what is there before and after each operation. */
 static int rehearse_ops(struct fs_runner *r, hf_volume *vol)
 {
+	struct fs_world w = {.vol = vol, .media = r->stage};
 	int err = fs_setup(vol, r->seq.setup);
 
 	if (!err)
 		err = hf_syncfs(vol);
 	if (!err)
 		err = snap_take(vol, &r->snap[0]);
-	for (unsigned i = 0; i < r->seq.n && !err; i++) {
+	for (unsigned i = 0; i < r->nsteps && !err; i++) {
 		inode_set_now(CRASH_EPOCH_NS + (i + 1) * 1000000000ll);
-		err = fatal(do_op(r, vol, i));
+		err = fatal(do_step(r, &w, i));
 		if (!err)
 			err = snap_take(vol, &r->snap[i + 1]);
 	}
+	fs_world_end(&w);
 	return err;
 }
 
@@ -148,7 +219,8 @@ static int rehearse(struct fs_runner *r)
 	hf_volume *vol;
 	int err = 0, closed;
 
-	for (unsigned i = 0; i <= FS_SEQUENCE_MAX; i++) {
+	steps_of(r);
+	for (unsigned i = 0; i <= FS_STEPS_MAX; i++) {
 		snap_free(r->snap[i]);
 		r->snap[i] = NULL;
 	}
@@ -176,18 +248,29 @@ static int rehearse(struct fs_runner *r)
 
 /* ---- the questions */
 
+/* What is stored through a pin that was held: the file may have other offsets by then. */
+static bool step_data(const struct step *s, uint64_t *off, uint64_t *len)
+{
+	if (!s->drop)
+		return fs_step_data(s->op, s->step, off, len);
+	*off = 0;
+	*len = UINT64_MAX;
+	return true;
+}
+
 static bool tree_ok(hf_crash_run *run, struct fs_runner *r, const struct snap *have)
 {
 	uint32_t begun = hf_crash_ops(run);
 	bool flying = begun > 0 && hf_crash_op_state(run, begun - 1) == HF_CRASH_OP_IN_FLIGHT;
 	const struct snap *after = r->snap[begun], *before = flying ? r->snap[begun - 1] : after;
-	const struct fs_op *op = begun ? fs_op_at(r->seq.op[begun - 1]) : NULL;
+	uint64_t off, len;
 	char text[512];
 
 	if (snap_same(have, after, !flying) || snap_same(have, before, !flying))
 		return true;
 	/* An append's offset is not known here: for it each byte may be old or new. */
-	if (flying && fs_op_is_plain_data(op) && snap_mixed(have, before, after, op->off, op->len))
+	if (flying && step_data(&r->step[begun - 1], &off, &len) &&
+	    snap_mixed(have, before, after, off, len))
 		return true;
 	snap_difference(have, after, text, sizeof(text));
 	hf_crash_say(run, "%s: %s", flying ? "not as after the operation" : "not as it was", text);
@@ -215,6 +298,9 @@ static int space_adds_up(hf_crash_run *run, hf_volume *vol, const char *when)
 				    (unsigned long long)st.blocks_busy_pinned,
 				    (unsigned long long)st.blocks_used,
 				    (unsigned long long)st.blocks);
+	if (st.blocks_busy_pinned)
+		return hf_crash_say(run, "%s: %llu blocks are busy, and nobody has a pin", when,
+				    (unsigned long long)st.blocks_busy_pinned);
 	return 0;
 }
 
@@ -311,7 +397,7 @@ void fs_runner_free(struct fs_runner *r)
 {
 	if (!r)
 		return;
-	for (unsigned i = 0; i <= FS_SEQUENCE_MAX; i++)
+	for (unsigned i = 0; i <= FS_STEPS_MAX; i++)
 		snap_free(r->snap[i]);
 	crash_arena_free(&r->arena);
 	media_delete(&r->stage);

@@ -17,7 +17,7 @@
  * 6. HF_CRASH_PAGE: all deltas are cached ones, a flush appends all lines of its pages; a
  * non-temporal store is a cached one and a flush.
  * 7. After kill -9 all deltas are cached ones and every thread's list is empty.
- * 8. A poisoned page's memory is replaced by a mapping that gives SIGBUS.
+ * 8. A poisoned page's memory is replaced by a mapping that gives SIGBUS; a view still shows it.
  *
  * A later durable delta takes the bytes that it covers away from earlier pending ones: the last
  * store to a byte wins, whatever becomes durable when (memory is coherent).
@@ -25,6 +25,7 @@
  * A store that does not change what a load would see makes no delta. */
 #include "crash/media.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -381,7 +382,8 @@ static void on_store(void *ctx, moff_t off, uint64_t len, bool nt)
 	pthread_mutex_unlock(&m->mutex);
 }
 
-/* What differs from the last event's bytes, in lines from .. to-1, is a cached store of now. */
+/* What differs from the last event's bytes, in lines from .. to-1, is a cached store of now. Of
+ * aligned 8 bytes in which one differs, all: that is what an atomic store of a program may be. */
 static void capture(struct hf_crash_media *m, uint64_t from, uint64_t to)
 {
 	for (uint64_t no = from; no < to; no++) {
@@ -391,7 +393,8 @@ static void capture(struct hf_crash_media *m, uint64_t from, uint64_t to)
 		media_apply(m, no, CHOICE_ALL, want);
 		load_line(m, no, have);
 		for (unsigned i = 0; i < HF_LINE; i++)
-			mask |= (uint64_t)(want[i] != have[i]) << i;
+			if (want[i] != have[i])
+				mask |= 0xffull << (i & ~7u);
 		if (!mask)
 			continue;
 		m->seq++;
@@ -653,9 +656,11 @@ void media_light_end(struct hf_crash_media *m)
 
 /* ---- life */
 
-static uint8_t *map_memory(uint64_t bytes)
+/* fd -1: anonymous memory. */
+static uint8_t *map_memory(int fd, uint64_t bytes)
 {
-	uint8_t *raw = mmap(NULL, bytes + HF_FRAME_SIZE, PROT_READ | PROT_WRITE,
+	int flags = MAP_NORESERVE | (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
+	uint8_t *raw = mmap(NULL, bytes + HF_FRAME_SIZE, PROT_NONE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	uint64_t head;
 
@@ -666,8 +671,24 @@ static uint8_t *map_memory(uint64_t bytes)
 		munmap(raw, head);
 	if (head < HF_FRAME_SIZE)
 		munmap(raw + head + bytes, HF_FRAME_SIZE - head);
+	if (mmap(raw + head, bytes, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, 0) ==
+	    MAP_FAILED) {
+		munmap(raw + head, bytes);
+		return NULL;
+	}
 	madvise(raw + head, bytes, MADV_HUGEPAGE);
 	return raw + head;
+}
+
+/* Views map the memory once more. */
+static int map_mem(struct hf_crash_media *m)
+{
+	m->mem_fd = memfd_create("holdfast-crash", MFD_CLOEXEC);
+	if (m->mem_fd < 0 || ftruncate(m->mem_fd, (off_t)m->bytes) != 0)
+		return -ENOMEM;
+	m->mem = map_memory(m->mem_fd, m->bytes);
+	m->base = map_memory(-1, m->bytes);
+	return m->mem && m->base ? 0 : -ENOMEM;
 }
 
 int media_open_pm(struct hf_crash_media *m, struct pm **out)
@@ -678,18 +699,26 @@ int media_open_pm(struct hf_crash_media *m, struct pm **out)
 				    .hook = &m->hook,
 				    .no_threads = true};
 
-	return pm_open_memory(m->mem, m->bytes, &args, out);
+	int err = pm_open_memory(m->mem, m->bytes, &args, out);
+
+	if (err)
+		return err;
+	(*out)->fd = fcntl(m->mem_fd, F_DUPFD_CLOEXEC, 3);
+	if ((*out)->fd >= 0)
+		return 0;
+	pm_close(out);
+	return err_set(-EMFILE, "crash: no descriptor for a simulated device");
 }
 
 static int media_init(struct hf_crash_media *m)
 {
 	int err;
 
-	m->mem = map_memory(m->bytes);
-	m->base = map_memory(m->bytes);
+	err = map_mem(m);
 	m->slot = calloc(m->nlines, sizeof(m->slot[0]));
 	m->poisoned = calloc(m->bytes / PAGE / 64, sizeof(m->poisoned[0]));
-	err = m->mem && m->base && m->slot && m->poisoned ? 0 : -ENOMEM;
+	if (!m->slot || !m->poisoned)
+		err = -ENOMEM;
 	if (!err)
 		err = lineset_init(&m->listed, m->nlines);
 	if (!err)
@@ -714,7 +743,7 @@ int media_new(struct hf_crash_media **out, uint64_t bytes, const struct hf_crash
 		return err_set(-ENOMEM, "no memory for a simulated device");
 	m->bytes = max_u64(round_up_u64(bytes, HF_FRAME_SIZE), 2ull * HF_FRAME_SIZE);
 	m->nlines = m->bytes / HF_LINE;
-	m->poison_fd = -1;
+	m->mem_fd = m->poison_fd = -1;
 	if (model)
 		m->model = *model;
 	pthread_mutex_init(&m->mutex, NULL);
@@ -737,6 +766,8 @@ void media_delete(struct hf_crash_media **mp)
 		munmap(m->mem, m->bytes);
 	if (m->base)
 		munmap(m->base, m->bytes);
+	if (m->mem_fd >= 0)
+		close(m->mem_fd);
 	if (m->poison_fd >= 0)
 		close(m->poison_fd);
 	for (size_t i = 0; i < m->nthreads; i++)

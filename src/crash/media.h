@@ -68,6 +68,7 @@ struct hf_crash_media {
 	struct hf_crash_model model;
 	pthread_mutex_t mutex;
 	uint8_t *mem;  /* what loads see */
+	int mem_fd;    /* the memory behind mem, for views */
 	uint8_t *base; /* what is known durable */
 	uint64_t bytes, nlines;
 	uint64_t hash; /* of base: exclusive or of its lines' */

@@ -120,8 +120,8 @@ static int unpoison_page(hf_crash_media *media, uint64_t page)
 {
 	uint8_t *at = media->mem + page * PAGE;
 
-	if (mmap(at, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
-		 0) == MAP_FAILED)
+	if (mmap(at, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, media->mem_fd,
+		 (off_t)(page * PAGE)) == MAP_FAILED)
 		return err_set(-ENOMEM, "crash: no memory to heal a page");
 	media->poisoned[page / 64] &= ~(1ull << (page % 64));
 	media->npoisoned--;
