@@ -305,6 +305,8 @@ static bool view_try_map_locked(struct view *v, uint64_t slot, mblk_t blk)
 	} else {
 		if (word & VIEW_DIRTY)
 			return false; /* of another frame */
+		/* What was kept may be replaced even if this fails. */
+		atomic_store(&v->words[slot], word & ~(uint64_t)VIEW_KEPT);
 		ok = arena_try_map_frame(v->unit + slot, v->fs->pm, blk, v->writable);
 	}
 	if (ok)
@@ -533,25 +535,39 @@ bool view_hole_next(struct inode *in, bool force, fblk_t *slot,
 
 /* ---- flushing */
 
+/* views_lock keeps the slot from being mapped, stored to and taken away again meanwhile, after which
+ * its word would be the same and not clean. */
+static int view_flush_unmapped(struct view *v, uint64_t slot)
+{
+	uint64_t word;
+	int err = 0;
+
+	mtx_lock(&v->in->views_lock);
+	word = view_word(v, slot);
+	if ((word & (VIEW_DIRTY | VIEW_MAPPED)) == VIEW_DIRTY) {
+		err = view_flush_word(v, word);
+		if (!err)
+			atomic_store(&v->words[slot], word & ~(uint64_t)VIEW_DIRTY);
+	} else if (word & VIEW_DIRTY) {
+		err = pm_flush(v->fs->pm, mblk_to_moff(view_word_blk(word)), HF_FRAME_SIZE);
+	}
+	mtx_unlock(&v->in->views_lock);
+	return err;
+}
+
 /* A slot that is mapped stays dirty: stores come at any time. One that is not is clean after this,
  * and for that the fence is waited for here. */
 static int view_flush_slot(struct view *v, uint64_t slot, uint64_t from, uint64_t len, bool *any)
 {
 	uint64_t word = view_word(v, slot);
-	moff_t at = mblk_to_moff(view_word_blk(word));
-	int err;
 
 	if (!(word & VIEW_DIRTY))
 		return 0;
 	if (any)
 		*any = true;
 	if (word & VIEW_MAPPED)
-		return pm_flush(v->fs->pm, moff_add(at, from), len);
-	err = view_flush_word(v, word);
-	if (!err)
-		atomic_compare_exchange_strong(&v->words[slot], &word,
-					       word & ~(uint64_t)VIEW_DIRTY);
-	return err;
+		return pm_flush(v->fs->pm, moff_add(mblk_to_moff(view_word_blk(word)), from), len);
+	return view_flush_unmapped(v, slot);
 }
 
 int view_flush_range(struct view *v, uint64_t from, uint64_t to, bool *any)

@@ -7,6 +7,7 @@
 #include "view_vol.h"
 
 #include <sys/uio.h>
+#include <unistd.h>
 
 #define VOLUME_BYTES (32 * MIB)
 #define LINES	     (VOLUME_BYTES / 64)
@@ -19,15 +20,27 @@ static _Atomic unsigned flushes;
 static __thread uint32_t own[1u << 20];
 static __thread unsigned nown;
 
-static int hook_flush(void *ctx, moff_t off, uint64_t len)
+static void (*after_flush)(void); /* once */
+
+static void mark_flushed(moff_t off, uint64_t len)
 {
-	(void)ctx;
 	flushes++;
 	for (uint64_t i = off.v / 64; len && i <= (off.v + len - 1) / 64; i++)
 		if (lines[i] == DIRTY) {
 			lines[i] = ON_ITS_WAY;
 			own[nown++] = (uint32_t)i;
 		}
+}
+
+static int hook_flush(void *ctx, moff_t off, uint64_t len)
+{
+	void (*then)(void) = after_flush;
+
+	(void)ctx;
+	mark_flushed(off, len);
+	after_flush = NULL;
+	if (then)
+		then();
 	return 0;
 }
 
@@ -152,6 +165,37 @@ static void test_fsync_covers_revoked_pages(void)
 	flushes = 0;
 	OK(hf_view_persist(v, 0, 4 * FRM));
 	CU_ASSERT_EQUAL(flushes, 0);
+	end();
+}
+
+/* While a page that was taken away is flushed it comes back, is stored to, and is taken away again: it looks as before, and is not
+ * clean. Another thread does it; where the page cannot come back before the flush is done it does that later. */
+static void *comes_and_goes(void *arg)
+{
+	(void)arg;
+	store(0, media[0], 128);
+	take_away(0, FRM);
+	return NULL;
+}
+
+static pthread_t visitor;
+
+static void begin_visit(void)
+{
+	CU_ASSERT_EQUAL(pthread_create(&visitor, NULL, comes_and_goes, NULL), 0);
+	usleep(100000);
+}
+
+static void test_flush_of_a_page_that_comes_back(void)
+{
+	begin();
+	store(0, media[0], 64);
+	take_away(0, FRM);
+	after_flush = begin_visit;
+	OK(hf_fsync(f));
+	pthread_join(visitor, NULL);
+	OK(hf_fsync(f));
+	CU_ASSERT_EQUAL(lost(), 0);
 	end();
 }
 
@@ -321,6 +365,7 @@ static const struct hf_case cases[] = {
     {"fsync_covers_views", test_fsync_covers_views},
     {"persist_covers_its_range", test_persist_covers_its_range},
     {"fsync_covers_revoked_pages", test_fsync_covers_revoked_pages},
+    {"flush_of_a_page_that_comes_back", test_flush_of_a_page_that_comes_back},
     {"fsync_covers_shifted_pages", test_fsync_covers_shifted_pages},
     {"fsync_covers_punched_pages", test_fsync_covers_punched_pages},
     {"fsync_covers_closed_views", test_fsync_covers_closed_views},
