@@ -18,6 +18,8 @@ struct pool {
 	uint64_t magic;
 	struct pool_item *first, *last; /* oldest first */
 	size_t count;			/* in the list */
+	_Atomic bool known;		/* fork cares for it */
+	struct pool *next;
 };
 
 /* A zeroed item but for its magic, NULL: no memory. Items begin with a struct pool_item. */

@@ -71,6 +71,22 @@ static void guard_handler(int sig, siginfo_t *info, void *ucontext)
 	errno = saved_errno;
 }
 
+/* A child that opens something of its own takes the mutex too. */
+static void guard_fork_prepare(void)
+{
+	pthread_mutex_lock(&guard_mutex);
+}
+
+static void guard_fork_done(void)
+{
+	pthread_mutex_unlock(&guard_mutex);
+}
+
+static void guard_at_fork(void)
+{
+	pthread_atfork(guard_fork_prepare, guard_fork_done, guard_fork_done);
+}
+
 /* When the program put its own handlers over ours it may chain to us, and then we must not chain to
  * it: so ours are put in place once and never again.
  *
@@ -78,6 +94,7 @@ static void guard_handler(int sig, siginfo_t *info, void *ucontext)
  * the resolver in the middle. Not so faults, which cannot wait. */
 int guard_install(void)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	static bool installed;
 	struct sigaction sa = {.sa_sigaction = guard_handler,
 			       .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK | SA_RESTART};
@@ -86,6 +103,7 @@ int guard_install(void)
 	sigfillset(&sa.sa_mask);
 	for (int i = 0; i < GUARD_SIGNALS; i++)
 		sigdelset(&sa.sa_mask, guard_signals[i]);
+	pthread_once(&once, guard_at_fork);
 	pthread_mutex_lock(&guard_mutex);
 	for (int i = 0; i < GUARD_SIGNALS && !installed && !err; i++) {
 		/* Known before ours can run. */

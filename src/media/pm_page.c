@@ -20,10 +20,27 @@ static HF_TLS struct pending pending[PENDING_MAX];
 static pthread_mutex_t page_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct pm_priv *page_open_list;
 
+static void page_fork_prepare(void)
+{
+	pthread_mutex_lock(&page_mutex);
+}
+
+static void page_fork_done(void)
+{
+	pthread_mutex_unlock(&page_mutex);
+}
+
+static void page_at_fork(void)
+{
+	pthread_atfork(page_fork_prepare, page_fork_done, page_fork_done);
+}
+
 void page_register(struct pm_priv *priv)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	static uint64_t last_id;
 
+	pthread_once(&once, page_at_fork);
 	pthread_mutex_lock(&page_mutex);
 	priv->id = ++last_id;
 	priv->next = page_open_list;

@@ -3,6 +3,7 @@
 #include "base/error.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -82,10 +83,24 @@ static int table_grow(struct pins *p, uint32_t upto)
 	return 0;
 }
 
+/* Another thread of the parent may have held the lock. */
+static void table_fork_child(void)
+{
+	atomic_store(&table_lock.word, MTX_FREE);
+	table_free = NULL;
+}
+
+static void table_at_fork(void)
+{
+	pthread_atfork(NULL, NULL, table_fork_child);
+}
+
 static struct pins *table_struct(void)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	struct pins *p;
 
+	pthread_once(&once, table_at_fork);
 	mtx_lock(&table_lock);
 	p = table_free;
 	if (p)

@@ -107,6 +107,69 @@ static void rule_T6_child_is_killed(void)
 	end(&a);
 }
 
+/* ---- a child may have a volume of its own, whatever the parent's threads were doing */
+
+struct opener {
+	struct all *a;
+	_Atomic bool stop;
+};
+
+static void *open_and_close(void *arg)
+{
+	struct opener *m = arg;
+	hf_volume *own;
+	hf_view *v;
+	hf_file *f;
+
+	while (!atomic_load(&m->stop)) {
+		own = vol_memory(8 * MIB);
+		OK(hf_unmount(&own));
+		for (int i = 0; i < 100; i++) {
+			OK(hf_open(m->a->vol, "a", HF_O_RDWR, 0, &f));
+			view_at(f, 0, FRM, VIEW_RW, WAIT_NONE, &v);
+			OK(hf_view_unmap(&v));
+			OK(hf_close(&f));
+		}
+	}
+	return NULL;
+}
+
+static int child_mounts(void *arg)
+{
+	hf_volume *vol;
+	hf_view *v;
+	hf_file *f;
+	uint8_t *p;
+
+	(void)arg;
+	alarm(20);
+	vol = vol_memory(8 * MIB);
+	f = view_file(vol, "x", 1, 1);
+	p = view_at(f, 0, FRM, VIEW_RW, WAIT_NONE, &v);
+	if (touch_get(p) != 1 || touch_write(p, 2) != 0)
+		return 1;
+	return hf_view_unmap(&v) || hf_close(&f) || hf_unmount(&vol);
+}
+
+static void test_child_has_its_own(void)
+{
+	unsigned forks = getenv("HF_TEST_SHORT") ? 50 : 300, bad = 0;
+	struct all a;
+	struct opener m = {.a = &a};
+	pthread_t t[3];
+
+	begin(&a);
+	for (unsigned i = 0; i < 3; i++)
+		CU_ASSERT_EQUAL(pthread_create(&t[i], NULL, open_and_close, &m), 0);
+	for (unsigned i = 0; i < forks && bad == 0; i++)
+		bad += in_child(child_mounts, NULL) != 0;
+	CU_ASSERT_EQUAL(bad, 0);
+	atomic_store(&m.stop, true);
+	for (unsigned i = 0; i < 3; i++)
+		pthread_join(t[i], NULL);
+	end(&a);
+}
+
 /* ---- a child that is born while slots are mapped inherits none of them */
 
 struct mapper {
@@ -280,6 +343,7 @@ static void test_sigsegv_handler(void)
 static const struct hf_case cases[] = {
     {"rule_T6_fork", rule_T6_fork},
     {"rule_T6_child_is_killed", rule_T6_child_is_killed},
+    {"child_has_its_own", test_child_has_its_own},
     {"rule_T6_fork_while_mapping", rule_T6_fork_while_mapping},
     {"rule_T6_child_with_own_views", rule_T6_child_with_own_views},
     {"sigbus", test_sigbus},
