@@ -17,5 +17,7 @@ const struct pm_ops *arch_ops_nth(unsigned int n);
 bool arch_fixup(void *ucontext, uint64_t addr);
 /* In the signal handler of a fault: was it a store? True as well when that cannot be told. */
 bool arch_fault_stores(const void *ucontext);
+/* Was it the attempt to run code at addr? */
+bool arch_fault_fetches(const void *ucontext, const void *addr);
 
 #endif

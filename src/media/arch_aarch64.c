@@ -76,6 +76,13 @@ bool arch_fixup(void *ucontext, uint64_t addr)
 #define AARCH64_ESR_MAGIC 0x45535201u
 #define AARCH64_ESR_WNR	  (1u << 6)
 
+bool arch_fault_fetches(const void *ucontext, const void *addr)
+{
+	const ucontext_t *uc = ucontext;
+
+	return uc->uc_mcontext.pc == (uintptr_t)addr;
+}
+
 bool arch_fault_stores(const void *ucontext)
 {
 	const ucontext_t *uc = ucontext;

@@ -209,6 +209,13 @@ bool arch_fixup(void *ucontext, uint64_t addr)
 	return true;
 }
 
+bool arch_fault_fetches(const void *ucontext, const void *addr)
+{
+	const ucontext_t *uc = ucontext;
+
+	return uc->uc_mcontext.gregs[REG_RIP] == (greg_t)(uintptr_t)addr;
+}
+
 bool arch_fault_stores(const void *ucontext)
 {
 	const ucontext_t *uc = ucontext;

@@ -235,8 +235,8 @@ static bool fault_handler(int sig, siginfo_t *info, void *ucontext)
 	int err;
 
 	if (sig != SIGSEGV || fork_is_child() || !view_address(info->si_addr, 1) ||
-	    lock_depth() > 0)
-		return false;
+	    lock_depth() > 0 || arch_fault_fetches(ucontext, info->si_addr))
+		return false; /* code is never run from a view, mapped or not */
 	if (info->si_code != SEGV_ACCERR && info->si_code != SEGV_MAPERR)
 		return false;
 	err = fault_resolve(info->si_addr, ucontext);

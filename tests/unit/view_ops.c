@@ -728,6 +728,38 @@ static void test_many(void)
 	OK(hf_unmount(&vol));
 }
 
+/* A page of a view is no code: a jump into it ends, mapped or not. */
+static int touch_run(const void *p)
+{
+	int sig = sigsetjmp(touch_env, 1);
+	void (*code)(void);
+
+	memcpy(&code, &p, sizeof(code));
+	if (sig == 0) {
+		touch_armed = 1;
+		alarm(20);
+		code();
+	}
+	alarm(0);
+	touch_armed = 0;
+	return sig;
+}
+
+static void test_no_code(void)
+{
+	hf_volume *vol = vol_memory(16 * MIB);
+	hf_file *f = view_file(vol, "a", 1, 1);
+	hf_view *v;
+	uint8_t *p = view_at(f, 0, FRM, VIEW_RW, WAIT_NONE, &v);
+
+	CU_ASSERT_EQUAL(touch_run(p), SIGSEGV);
+	CU_ASSERT_EQUAL(touch_get(p), 1);
+	CU_ASSERT_EQUAL(touch_run(p), SIGSEGV);
+	OK(hf_view_unmap(&v));
+	OK(hf_close(&f));
+	OK(hf_unmount(&vol));
+}
+
 static const struct hf_case cases[] = {
     {"arguments", test_arguments},
     {"touch", test_touch},
@@ -752,6 +784,7 @@ static const struct hf_case cases[] = {
     {"simulated_device", test_simulated_device},
     {"read_only", test_read_only},
     {"many", test_many},
+    {"no_code", test_no_code},
 };
 
 int main(void)
