@@ -187,23 +187,26 @@ static void in_between(struct walk *w, bool versions_too, struct choice rest, ui
 	}
 }
 
+/* The pairs in their order, (0, 1) (0, 2) ... (1, 2) ..., each 'step'th of them. */
 static void pairs(struct walk *w, struct choice two, struct choice rest, uint64_t most)
 {
 	struct builder *b = w->b;
-	size_t n = b->n * (b->n - 1) / 2, at = 0, step = n ? stride(n, most) : 1;
+	size_t n = b->n * (b->n - 1) / 2, step = n ? stride(n, most) : 1;
+	size_t i = 0, row = 0; /* number of the pair (i, i + 1) */
 
 	builder_set_all(b, rest);
-	for (size_t i = 0; i < b->n; i++) {
+	for (size_t at = 0; at < n; at += step) {
+		size_t j;
+
+		while (at - row >= b->n - 1 - i)
+			row += b->n - 1 - i++;
+		j = i + 1 + at - row;
 		builder_set(b, i, two);
-		for (size_t j = i + 1; j < b->n; j++) {
-			if (at++ % step != 0)
-				continue;
-			builder_set(b, j, two);
-			if (!emit(w))
-				return;
-			builder_set(b, j, rest);
-		}
+		builder_set(b, j, two);
+		if (!emit(w))
+			return;
 		builder_set(b, i, rest);
+		builder_set(b, j, rest);
 	}
 }
 

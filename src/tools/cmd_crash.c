@@ -11,6 +11,7 @@ struct crash_cmd {
 	uint64_t seed;
 	unsigned depth;			/* 0: one, then two */
 	uint32_t images;
+	uint64_t most;			/* sequences of each length; 0: all */
 	double seconds;			/* 0: no limit */
 	const char *replay;
 	bool json;
@@ -21,7 +22,7 @@ struct crash_cmd {
 	struct fs_runner *runner;
 	struct hf_crash_result total;
 	uint64_t sequences;
-	bool complete;
+	bool complete, part;
 	json_t *failures;
 	struct progress bar;
 	int64_t t0;
@@ -68,6 +69,8 @@ static bool crash_option(void *ctx, char letter, const char *name, const char *a
 	(void)letter;
 	if (!strcmp(name, "seed"))
 		return tool_parse_number(arg, 10, UINT64_MAX, &c->seed);
+	if (!strcmp(name, "sequences"))
+		return tool_parse_number(arg, 10, UINT64_MAX, &c->most) && c->most > 0;
 	if (!strcmp(name, "ops"))
 		return choose_kinds(c, arg);
 	if (!strcmp(name, "model"))
@@ -223,6 +226,10 @@ static int run_length(struct crash_cmd *c, unsigned n, bool *go_on)
 		struct hf_crash_result r;
 		int err;
 
+		if (c->most && i == c->most) {
+			c->part = true;
+			return 0;
+		}
 		*go_on = *go_on && (c->seconds == 0 || elapsed(c) < c->seconds) && c->total.failures < FAILURES_MAX;
 		if (!*go_on)
 			return 0;
@@ -234,7 +241,7 @@ static int run_length(struct crash_cmd *c, unsigned n, bool *go_on)
 		if (err)
 			return err;
 		*go_on = !r.stopped || r.failures > 0;
-		show_bar(c, i + 1, total);
+		show_bar(c, i + 1, c->most ? min_u64(c->most, total) : total);
 	}
 	return 0;
 }
@@ -247,7 +254,7 @@ static int run_all(struct crash_cmd *c)
 
 	for (unsigned n = from; n <= to && go_on && !err; n++)
 		err = run_length(c, n, &go_on);
-	c->complete = go_on && !err;
+	c->complete = go_on && !err && !c->part;
 	return err;
 }
 
@@ -300,6 +307,7 @@ int cmd_crash(int argc, char **argv)
 		{"ops", 0, true, "only these operations: create,write,rename ..."},
 		{"depth", 0, true, "all sequences of so many operations (1 to 3), not a sample"},
 		{"seconds", 0, true, "stop after so long; 0: never (default 20, with --depth 0)"},
+		{"sequences", 0, true, "at most so many of each length, chosen by the seed (default: all)"},
 		{"images", 0, true, "at most so many images at a crash (default 128)"},
 		{"model", 0, true, "line, byte (eADR), page (msync), any-order"},
 		{"replay", 0, true, "check the one image that this id names"},
