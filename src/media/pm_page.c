@@ -2,6 +2,7 @@
  * handful of ranges: a transaction touches few places, and one msync for two near places costs less
  * than two, because each commits the backing file system's journal. A range may so cover pages that
  * other threads dirtied; they become durable early, as they may at any time. */
+#include "base/lock.h"
 #include "media/pm_impl.h"
 
 #include <pthread.h>
@@ -122,12 +123,14 @@ static int page_msync(struct pm *pm, uintptr_t start, uintptr_t end)
 
 	/* One at a time: the kernel reports a failed write-back to one caller only. Whoever comes after that caller must find
 	 * the failure noted, or it would believe that its own pages had arrived (I-JNL-10). */
+	lock_depth_tls++; /* a touch of a view, by a handler of the program in between, must not wait for this */
 	pthread_mutex_lock(&priv->sync_mutex);
 	failed = __atomic_load_n(&priv->sync_failed, __ATOMIC_ACQUIRE) ||
 		 msync((void *)start, end - start, MS_SYNC) != 0;
 	if (failed)
 		__atomic_store_n(&priv->sync_failed, true, __ATOMIC_RELEASE);
 	pthread_mutex_unlock(&priv->sync_mutex);
+	lock_depth_tls--;
 	return failed ? page_failed(pm) : 0;
 }
 
