@@ -20,6 +20,7 @@ struct pm_priv {
 	bool sync;	  /* fence calls msync */
 	pthread_mutex_t sync_mutex; /* zeroed is initialised */
 	bool sync_failed; /* atomic */
+	bool edge_failed; /* a hook's flush of an edge failed; the next fence says so. Atomic */
 };
 
 static inline struct pm_priv *pm_priv_of(const struct pm *pm)

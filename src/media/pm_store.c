@@ -40,13 +40,13 @@ static bool remember_pages(const struct pm *pm)
 }
 
 /* A line of a non-temporal copy that went through the cache. It is an event like another, so that who stands behind the
- * media sees whether it is there. It cannot fail: only an msync can. */
+ * media sees whether it is there, and may have it fail: the fence says so. The instruction itself cannot fail. */
 static void flush_edge(struct pm *pm, uint8_t *dst, uint64_t len)
 {
-	if (pm->hook && pm->hook->flush)
-		(void)pm->hook->flush(pm->hook->ctx, MOFF((uint64_t)(dst - pm->base)), len);
-	else
+	if (!pm->hook || !pm->hook->flush)
 		pm->ops->flush(dst, len);
+	else if (pm->hook->flush(pm->hook->ctx, MOFF((uint64_t)(dst - pm->base)), len))
+		__atomic_store_n(&pm_priv_of(pm)->edge_failed, true, __ATOMIC_RELEASE);
 }
 
 static void event_at(const struct pm *pm, const uint8_t *dst, uint64_t len, bool nontemporal)
@@ -201,12 +201,18 @@ int pm_flush_any(struct pm *pm, moff_t off, uint64_t len)
 
 int pm_fence_any(struct pm *pm)
 {
+	bool *edge = &pm_priv_of(pm)->edge_failed;
+	int err = 0;
+
 	if (pm->hook && pm->hook->fence)
-		return pm->hook->fence(pm->hook->ctx);
-	if (pm->gran == PM_PAGE)
-		return page_sync(pm);
-	insn_fence();
-	return 0;
+		err = pm->hook->fence(pm->hook->ctx);
+	else if (pm->gran == PM_PAGE)
+		err = page_sync(pm);
+	else
+		insn_fence();
+	if (__atomic_load_n(edge, __ATOMIC_ACQUIRE) && __atomic_exchange_n(edge, false, __ATOMIC_ACQ_REL) && !err)
+		err = err_set(-EIO, "%s: a flush failed: what is on the media is not known", pm->path);
+	return err;
 }
 
 /* ---- guarded */

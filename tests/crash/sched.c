@@ -154,7 +154,7 @@ void sched_run(struct sched *s, struct pm *pm, void (*first)(void *), void (*sec
 	pthread_mutex_init(&s->mutex, NULL);
 	pthread_cond_init(&s->turned, NULL);
 	if (pthread_create(&s->second, NULL, second_main, s) != 0)
-		HF_ASSERT(!"a second thread");
+		HF_ASSERT(false); /* a second thread */
 	pm->hook = &s->hook;
 	first(ctx);
 	finished(s, 1);
