@@ -58,13 +58,13 @@ static int extents_grow(struct extents *x)
 static bool extents_add(struct extents *x, const struct map_extent *m)
 {
 	struct hf_extent *last = x->n ? &x->e[x->n - 1] : NULL;
-	struct hf_extent e = {
-	    .off = m->fblk.v << HF_BLOCK_SHIFT,
-	    .len = m->n << HF_BLOCK_SHIFT,
-	    .media_off = mblk_to_moff(m->blk).v,
-	    .huge = m->huge,
-	};
+	struct hf_extent e;
 
+	memset(&e, 0, sizeof(e)); /* the caller gets its unused bytes as well */
+	e.off = m->fblk.v << HF_BLOCK_SHIFT;
+	e.len = m->n << HF_BLOCK_SHIFT;
+	e.media_off = mblk_to_moff(m->blk).v;
+	e.huge = m->huge;
 	if (last && last->huge == e.huge && last->off + last->len == e.off &&
 	    last->media_off + last->len == e.media_off) {
 		last->len += e.len;
@@ -72,7 +72,7 @@ static bool extents_add(struct extents *x, const struct map_extent *m)
 	}
 	if (x->n == x->max)
 		return false;
-	x->e[x->n++] = e;
+	memcpy(&x->e[x->n++], &e, sizeof(e));
 	return true;
 }
 
