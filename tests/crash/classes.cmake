@@ -11,7 +11,7 @@ set_tests_properties(crash_workloads PROPERTIES LABELS "crash;slow;nightly" TIME
 
 # Deliberate faults: a sample each time, all of them at night.
 add_test(NAME mutants_sample COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/mutants.sh ${PROJECT_SOURCE_DIR} --sample)
-set_tests_properties(mutants_sample PROPERTIES LABELS "crash;system" TIMEOUT 600)
+set_tests_properties(mutants_sample PROPERTIES LABELS crash TIMEOUT 600)
 add_test(NAME mutants COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/mutants.sh ${PROJECT_SOURCE_DIR})
 set_tests_properties(mutants PROPERTIES LABELS "mutants;slow;nightly" TIMEOUT 7200)
 
