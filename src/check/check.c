@@ -1,8 +1,8 @@
 #include "check/check.h"
+#include "base/clock.h"
 #include "file/volume.h"
 #include <stdarg.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define FINDING_TEXT 512u
 
@@ -111,14 +111,6 @@ static int run_phases(struct check *c)
 	return c->err;
 }
 
-static double seconds_now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
-
 /* opts, or all zero; -EINVAL where the caller's cannot be understood. */
 static int check_options(const struct hf_check_options *opts, struct hf_check_options *copy)
 {
@@ -135,7 +127,7 @@ HF_API int hf_check(const char *path, const struct hf_check_options *opts, struc
 	struct hf_check_options o;
 	struct check c = {.opts = &o, .res = &res};
 	struct check_image *img = NULL;
-	double t0 = seconds_now();
+	double t0 = (double)clock_mono_ns() / 1e9;
 	int err;
 
 	err_clear();
@@ -154,7 +146,7 @@ HF_API int hf_check(const char *path, const struct hf_check_options *opts, struc
 		check_find(&c, "journal", 0, c.geo.lanes_off.v, "%s", check_image_journal_error(img));
 	err = run_phases(&c);
 	check_image_close(&img);
-	res.seconds = seconds_now() - t0;
+	res.seconds = (double)clock_mono_ns() / 1e9 - t0;
 	*out = res;
 	return err;
 }
@@ -165,7 +157,7 @@ HF_API int hf_check_mounted(hf_volume *vol, const struct hf_check_options *opts,
 	struct hf_check_result res = {0};
 	struct hf_check_options o;
 	struct check c = {.opts = &o, .res = &res};
-	double t0 = seconds_now();
+	double t0 = (double)clock_mono_ns() / 1e9;
 	int err;
 
 	if (out)
@@ -182,7 +174,7 @@ HF_API int hf_check_mounted(hf_volume *vol, const struct hf_check_options *opts,
 	volume_freeze(vol);		/* nothing that is verified changes */
 	err = run_phases(&c);
 	volume_thaw(vol);
-	res.seconds = seconds_now() - t0;
+	res.seconds = (double)clock_mono_ns() / 1e9 - t0;
 	*out = res;
 	return err;
 }

@@ -2,22 +2,14 @@
  * the caller's thread builds the images of that point and checks them. Two threads, because
  * recovery and check must not find the locks, the lane and the clock of the workload's thread. */
 #include "crash/explore.h"
+#include "base/clock.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum { WORK_THREAD = 1, CHECK_THREAD = 2 };
 
 static _Atomic bool busy;
-
-static int64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000ll + ts.tv_nsec;
-}
 
 /* ---- the workload's side */
 
@@ -165,7 +157,7 @@ static void *work_main(void *arg)
 
 static void explore_time(struct explorer *x)
 {
-	x->res.seconds = (double)(now_ns() - x->start_ns) / 1e9;
+	x->res.seconds = (double)((int64_t)clock_mono_ns() - x->start_ns) / 1e9;
 	if ((x->o.seconds > 0 && x->res.seconds >= x->o.seconds) ||
 	    x->res.failures >= x->o.max_failures) {
 		x->res.stopped = true;
@@ -276,7 +268,7 @@ int crash_explore(const struct hf_crash_options *opts, struct crash_arena *arena
 		return err_set(-ENOMEM, "crash: no memory");
 	x->o = *opts;
 	x->replay = replay;
-	x->start_ns = now_ns();
+	x->start_ns = (int64_t)clock_mono_ns();
 	pthread_mutex_init(&x->mutex, NULL);
 	pthread_cond_init(&x->asked, NULL);
 	pthread_cond_init(&x->answered, NULL);
@@ -290,7 +282,7 @@ int crash_explore(const struct hf_crash_options *opts, struct crash_arena *arena
 		x->check = (struct hf_crash_run){.x = x, .media = x->copy};
 		err = explore_run(x);
 	}
-	x->res.seconds = (double)(now_ns() - x->start_ns) / 1e9;
+	x->res.seconds = (double)((int64_t)clock_mono_ns() - x->start_ns) / 1e9;
 	if (!err && replay && !x->replayed)
 		err = err_set(-ENOENT, "crash: the run did not come to the point of the id");
 	*out = x->res;

@@ -1,8 +1,8 @@
 #include "file/how.h"
+#include "base/clock.h"
 #include "inode/map.h"
 
 #include <string.h>
-#include <time.h>
 
 /* A mode that waits makes a ticket before anything else: no memory is then no harm. */
 int how_open(struct how *h, struct fs *fs, const struct hf_how *from)
@@ -123,20 +123,10 @@ int how_reap(struct how *h, struct inode *in)
 	return inode_reap(in, h->ticket);
 }
 
-static uint64_t how_deadline(uint64_t timeout_ns)
-{
-	struct timespec ts;
-	uint64_t now;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	now = (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-	return timeout_ns > UINT64_MAX - now ? UINT64_MAX : now + timeout_ns;
-}
-
 static int how_wait(struct how *h)
 {
 	struct space *s = h->fs->space;
-	int err = space_ticket_wait(s, h->ticket, how_deadline(h->timeout_ns));
+	int err = space_ticket_wait(s, h->ticket, clock_deadline_ns(h->timeout_ns));
 
 	if (err == -ETIMEDOUT)
 		err_set(err, "done, but %llu blocks are still pinned",

@@ -3,12 +3,12 @@
  * Both lists are joins of the pins' extents with the busy runs, by media block: one side is sorted
  * once per call, the other is looked up in it. */
 #include "file/volume.h"
+#include "base/clock.h"
 #include "pin/pin.h"
 
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define LIST_BATCH 256u
@@ -45,14 +45,6 @@ static size_t runs_find(const struct busy_runs *b, uint64_t block)
 static uint64_t list_age(uint64_t since_ns, uint64_t now_ns)
 {
 	return since_ns && now_ns > since_ns ? now_ns - since_ns : 0;
-}
-
-static uint64_t list_now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
 /* ---- pins: how much of each is busy */
@@ -156,7 +148,7 @@ static int list_pins(struct fs *fs, uint64_t *cursor, struct hf_pin_info *out, s
 {
 	struct pin_sums s = {0};
 	const struct pin_info_fn each = {.fn = sums_add, .ctx = &s};
-	uint64_t now_ns = list_now_ns();
+	uint64_t now_ns = clock_mono_ns();
 	struct list_tid tid = {0};
 	struct pin_info pin;
 	size_t got;
@@ -227,7 +219,7 @@ HF_API int hf_pin_stat(hf_volume *vol, hf_pin_id pin, struct hf_pin_info *out)
 	free(s.busy.run);
 	if (err)
 		return (int)enter_leave(err, "pin_stat");
-	list_pin_fill(&to, &info, list_now_ns());
+	list_pin_fill(&to, &info, clock_mono_ns());
 	to.thread = list_thread(info.thread, &tid);
 	to.busy = s.sum << HF_BLOCK_SHIFT;
 	memcpy(out, &to, sizeof(to));
@@ -268,7 +260,7 @@ static void busy_name(void *ctx, const struct pin_info *pin, mblk_t first, uint6
 static int list_busy(struct fs *fs, uint64_t *cursor, struct busy_runs *b)
 {
 	const struct pin_info_fn each = {.fn = busy_name, .ctx = b};
-	uint64_t now_ns = list_now_ns(), at = 0;
+	uint64_t now_ns = clock_mono_ns(), at = 0;
 	struct pin_info pin;
 	size_t got;
 	int err = 0;

@@ -9,12 +9,12 @@
  *
  * Locking: the gate, content exclusive; for the mapping layout, shared. */
 #include "file/view_fill.h"
+#include "base/clock.h"
 #include "file/batch.h"
 #include "file/resize.h"
 #include "pin/pin.h"
 
 #include <string.h>
-#include <time.h>
 
 struct fill {
 	struct view *v;
@@ -212,17 +212,9 @@ int view_fill(struct view *v, uint64_t slot, bool write, uint64_t owner)
 
 /* ---- in the caller's own thread */
 
-static uint64_t fill_now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 int view_fill_wait(struct view *v, uint64_t slot, bool write)
 {
-	uint64_t begin = fill_now(), waited = 0;
+	uint64_t begin = clock_mono_ns(), waited = 0;
 	int err;
 
 	for (;;) {
@@ -236,7 +228,7 @@ int view_fill_wait(struct view *v, uint64_t slot, bool write)
 			waitq_wait(pins, pins_key, v->pin_wait_ns - waited);
 		else
 			break;
-		waited = fill_now() - begin;
+		waited = clock_mono_ns() - begin;
 	}
 	if (err == -EDEADLK)
 		return err_set(-EBUSY,

@@ -1,9 +1,9 @@
 /* Writes an empty volume. */
 #include "format/geo.h"
+#include "base/clock.h"
 #include "base/error.h"
 
 #include <sys/stat.h>
-#include <time.h>
 
 struct mkfs {
 	struct pm *pm;
@@ -32,7 +32,6 @@ static int plan(struct mkfs *m)
 {
 	struct geo *g = &m->geo;
 	uint64_t bytes = m->args->bytes ? m->args->bytes : m->pm->size;
-	struct timespec ts;
 	int err;
 
 	bytes -= bytes % HF_FRAME_SIZE;
@@ -64,10 +63,7 @@ static int plan(struct mkfs *m)
 		g->uuid[6] = (uint8_t)((g->uuid[6] & 0x0f) | 0x40);
 		g->uuid[8] = (uint8_t)((g->uuid[8] & 0x3f) | 0x80);
 	}
-	clock_gettime(CLOCK_REALTIME, &ts);
-	m->now_ns = (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-	if (m->args->now_ns)
-		m->now_ns = m->args->now_ns;
+	m->now_ns = m->args->now_ns ? m->args->now_ns : clock_ns(CLOCK_REALTIME);
 	g->created_ns = m->now_ns;
 	return 0;
 }

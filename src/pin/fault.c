@@ -7,6 +7,7 @@
  * does, with nothing held, and asks again.
  *
  * A fault of a thread that holds locks of the library is not resolved: it might need them. */
+#include "base/clock.h"
 #include "media/arch.h"
 #include "media/guard.h"
 #include "pin/pin.h"
@@ -16,7 +17,6 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -133,14 +133,6 @@ static bool fault_map_leaf(struct view *v, uint64_t slot)
 	return ok;
 }
 
-static uint64_t fault_now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 /* The program's signals come through while the toucher sleeps, and a handler may leave by
  * siglongjmp: nothing is held, not even the view. */
 static void fault_sleep(struct waitq *q, uint32_t key, uint64_t timeout_ns, const ucontext_t *uc)
@@ -191,7 +183,7 @@ static int fault_attempt(const void *addr, const ucontext_t *uc, struct fault_wa
 
 static int fault_resolve(const void *addr, const ucontext_t *uc)
 {
-	uint64_t begin = fault_now(), waited = 0;
+	uint64_t begin = clock_mono_ns(), waited = 0;
 	struct fault_wait w;
 	int err;
 
@@ -203,7 +195,7 @@ static int fault_resolve(const void *addr, const ucontext_t *uc)
 			fault_sleep(w.pins, w.pins_key, w.pin_wait_ns - waited, uc);
 		else
 			return err;
-		waited = fault_now() - begin;
+		waited = clock_mono_ns() - begin;
 	}
 }
 

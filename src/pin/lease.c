@@ -346,7 +346,7 @@ static bool notice_gone(void *ctx)
 
 void pin_notice_wait(struct fs *fs, const struct pin_notice *what)
 {
-	uint64_t deadline = pins_deadline(what->deadline_ns);
+	uint64_t deadline = clock_deadline_ns(what->deadline_ns);
 	struct notice_wait w = {.p = fs->pins};
 	int err = 0;
 

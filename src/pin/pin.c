@@ -9,7 +9,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define PIN_FEW 16u /* extents that are handled without memory of their own */
@@ -40,30 +39,6 @@ uint64_t pin_thread(void)
 	return pin_self()->number;
 }
 
-uint64_t pins_now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-/* Good to 4 ms and several times faster: how old a pin is, for people. */
-static uint64_t pin_coarse_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-uint64_t pins_deadline(uint64_t timeout_ns)
-{
-	uint64_t now = pins_now_ns();
-
-	return timeout_ns > UINT64_MAX - now ? UINT64_MAX : now + timeout_ns;
-}
-
 /* ---- sleeping: who drops changes what they wait for, lets go of a mutex (an exchange: what came
  * before it is seen before what follows is looked at) and then looks at 'waiters'; who waits counts
  * itself before it looks. So one sees the other. */
@@ -76,7 +51,7 @@ int pins_sleep(struct pins *p, struct waitq *q, bool (*idle)(void *ctx), void *c
 	atomic_fetch_add(&p->waiters, 1);
 	while (!err) {
 		uint32_t key = waitq_key(q);
-		uint64_t now = pins_now_ns();
+		uint64_t now = clock_mono_ns();
 
 		if (idle(ctx))
 			break;
@@ -394,7 +369,7 @@ static void build_fill(struct build *b)
 	r->gen = q->in->gen;
 	r->off = q->off;
 	r->len = q->len;
-	r->since_ns = pin_coarse_ns();
+	r->since_ns = clock_coarse_ns();
 	r->flags = q->flags | (q->lease ? PINS_LEASED : 0);
 	r->thread = pin_self()->tid;
 	build_text(r->tag, sizeof(r->tag), q->tag);
@@ -848,5 +823,5 @@ int pin_wait_idle(struct fs *fs, struct inode *in, uint64_t timeout_ns)
 		return err_set(-EDEADLK, "waiting in a lease's callback would hold up the others");
 	if (idle_own(p, in))
 		return err_set(-EDEADLK, "one of the pins is the calling thread's own");
-	return pins_sleep(p, q, idle, ctx, pins_deadline(timeout_ns));
+	return pins_sleep(p, q, idle, ctx, clock_deadline_ns(timeout_ns));
 }

@@ -3,6 +3,7 @@
 #define HF_PIN_PINS_H
 
 #include "base/lock.h"
+#include "base/clock.h"
 #include "pin/pin.h"
 #include "pin/table.h"
 
@@ -115,8 +116,6 @@ void pins_unpin_extents(struct space *s, const struct pins_extent *x, size_t n);
 /* Sleeps until idle(ctx) or the deadline (CLOCK_MONOTONIC, UINT64_MAX: none). */
 int pins_sleep(struct pins *p, struct waitq *q, bool (*idle)(void *ctx), void *ctx,
 	       uint64_t deadline_ns);
-uint64_t pins_now_ns(void);
-uint64_t pins_deadline(uint64_t timeout_ns);
 static inline struct waitq *pins_queue(struct pins *p, uint64_t key)
 {
 	return &p->queues[(key * 0x9e3779b97f4a7c15ull) >> 58];

@@ -1,6 +1,7 @@
 /* Looking at the table of another process. It is at work meanwhile and may even have left damage:
  * everything is read with pread into memory of our own, and believed only where it checks out. */
 #include "pin/table.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "media/pm_lock.h"
 
@@ -8,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define READ_TRIES 100
@@ -174,7 +174,6 @@ static int read_file(int fd, const uint8_t uuid[16], struct pins_owner *owner,
 {
 	struct reader r = {.fd = fd};
 	struct pins_head h;
-	struct timespec now;
 	int ret = read_head(&r, &h);
 
 	if (ret)
@@ -182,8 +181,7 @@ static int read_file(int fd, const uint8_t uuid[16], struct pins_owner *owner,
 	read_owner(&h, uuid, owner);
 	if (owner->state == PINS_OWNER_STALE)
 		return 0;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	r.now_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	r.now_ns = clock_mono_ns();
 	ret = read_records(&r, fn, ctx);
 	free(r.ext);
 	return ret;

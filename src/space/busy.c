@@ -12,15 +12,7 @@
  * Locking: all of it is under the lock of the group that the blocks are in; the pins are counted
  * without it. */
 #include "space/internal.h"
-#include <time.h>
-
-static uint64_t busy_now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
-}
+#include "base/clock.h"
 
 /* ---- pins */
 
@@ -42,7 +34,7 @@ void busy_add_locked(struct space *s, struct group *g, uint32_t index, uint64_t 
 		return;
 	}
 	r->state = BUSY_PINNED;
-	r->stamp = busy_now_ns();
+	r->stamp = clock_coarse_ns();
 	r->left = left;
 	count_add(&g->pinned, left);
 	ticket_add(s, r->ticket, left);

@@ -5,7 +5,7 @@
  *
  * Locking: the table's mutex is a leaf, and only for making and ending a ticket. */
 #include "space/internal.h"
-#include <time.h>
+#include "base/clock.h"
 
 struct ticket {
 	uint32_t link; /* of the slab */
@@ -68,14 +68,6 @@ uint64_t space_ticket_left(struct space *s, uint32_t index)
 	return index ? atomic_load(&ticket_at(s, index)->left) : 0;
 }
 
-static uint64_t ticket_now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
-}
-
 int space_ticket_wait(struct space *s, uint32_t index, uint64_t deadline_ns)
 {
 	while (index) {
@@ -86,7 +78,7 @@ int space_ticket_wait(struct space *s, uint32_t index, uint64_t deadline_ns)
 		if (left == 0)
 			break;
 		if (deadline_ns != UINT64_MAX) {
-			uint64_t now = ticket_now_ns();
+			uint64_t now = clock_mono_ns();
 
 			if (now >= deadline_ns)
 				return err_set(-ETIMEDOUT, "%llu blocks still wait for their pins",
