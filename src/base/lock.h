@@ -86,6 +86,20 @@ static inline uint32_t lock_depth(void)
 	return lock_depth_tls;
 }
 
+/* Counted before the lock is taken, and until after it is free: a handler that interrupts in between must not take it for
+ * free to wait. */
+static inline void lock_depth_up(void)
+{
+	lock_depth_tls++;
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
+static inline void lock_depth_down(void)
+{
+	atomic_signal_fence(memory_order_seq_cst);
+	lock_depth_tls--;
+}
+
 static inline uint32_t lock_word(_Atomic uint32_t *w)
 {
 	return atomic_load_explicit(w, memory_order_relaxed);
@@ -109,28 +123,30 @@ static inline void mtx_lock(struct mtx *m)
 	uint32_t expect = MTX_FREE;
 
 	lock_debug_acquire(m, m->rank, m->order, false);
+	lock_depth_up();
 	if (!lock_word_swap(&m->word, &expect, MTX_LOCKED))
 		mtx_lock_slow(m);
-	lock_depth_tls++;
 }
 
 static inline bool mtx_trylock(struct mtx *m)
 {
 	uint32_t expect = MTX_FREE;
 
-	if (!lock_word_swap(&m->word, &expect, MTX_LOCKED))
+	lock_depth_up();
+	if (!lock_word_swap(&m->word, &expect, MTX_LOCKED)) {
+		lock_depth_down();
 		return false;
+	}
 	lock_debug_acquire(m, m->rank, m->order, true);
-	lock_depth_tls++;
 	return true;
 }
 
 static inline void mtx_unlock(struct mtx *m)
 {
-	lock_depth_tls--;
 	lock_debug_release(m);
 	if (atomic_exchange_explicit(&m->word, MTX_FREE, memory_order_release) == MTX_SLEPT)
 		mtx_wake(m);
+	lock_depth_down();
 }
 
 #define RWL_COUNT         ((1u << 30) - 1)	/* readers, or RWL_WRITER */
@@ -153,22 +169,23 @@ static inline void rwl_rdlock(struct rwl *l)
 	uint32_t word = lock_word(&l->word);
 
 	lock_debug_acquire(l, l->rank, l->order, false);
+	lock_depth_up();
 	if (!rwl_can_read(word) || !lock_word_swap(&l->word, &word, word + 1))
 		rwl_rdlock_slow(l);
-	lock_depth_tls++;
 }
 
 static inline bool rwl_tryrdlock(struct rwl *l)
 {
 	uint32_t word = lock_word(&l->word);
 
+	lock_depth_up();
 	while (rwl_can_read(word)) {
 		if (lock_word_swap(&l->word, &word, word + 1)) {
 			lock_debug_acquire(l, l->rank, l->order, true);
-			lock_depth_tls++;
 			return true;
 		}
 	}
+	lock_depth_down();
 	return false;
 }
 
@@ -176,11 +193,11 @@ static inline void rwl_rdunlock(struct rwl *l)
 {
 	uint32_t word;
 
-	lock_depth_tls--;
 	lock_debug_release(l);
 	word = atomic_fetch_sub_explicit(&l->word, 1, memory_order_release) - 1;
 	if ((word & ~RWL_READERS_WAIT) == RWL_WRITERS_WAIT)
 		rwl_wake(l, word);
+	lock_depth_down();
 }
 
 static inline void rwl_wrlock(struct rwl *l)
@@ -188,22 +205,23 @@ static inline void rwl_wrlock(struct rwl *l)
 	uint32_t expect = 0;
 
 	lock_debug_acquire(l, l->rank, l->order, false);
+	lock_depth_up();
 	if (!lock_word_swap(&l->word, &expect, RWL_WRITER))
 		rwl_wrlock_slow(l);
-	lock_depth_tls++;
 }
 
 static inline bool rwl_trywrlock(struct rwl *l)
 {
 	uint32_t word = lock_word(&l->word);
 
+	lock_depth_up();
 	while ((word & RWL_COUNT) == 0) {
 		if (lock_word_swap(&l->word, &word, word | RWL_WRITER)) {
 			lock_debug_acquire(l, l->rank, l->order, true);
-			lock_depth_tls++;
 			return true;
 		}
 	}
+	lock_depth_down();
 	return false;
 }
 
@@ -211,11 +229,11 @@ static inline void rwl_wrunlock(struct rwl *l)
 {
 	uint32_t word;
 
-	lock_depth_tls--;
 	lock_debug_release(l);
 	word = atomic_fetch_sub_explicit(&l->word, RWL_WRITER, memory_order_release) - RWL_WRITER;
 	if (word)
 		rwl_wake(l, word);
+	lock_depth_down();
 }
 
 #endif

@@ -96,7 +96,7 @@ static int grow_locked(struct orphans *o)
 {
 	struct inode_edit e;
 	struct txn *t;
-	mblk_t blk;
+	mblk_t blk = MBLK_NULL;
 	int err;
 
 	err = make_room_locked(o);
