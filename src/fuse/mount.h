@@ -1,0 +1,107 @@
+/* mount.holdfast: a volume behind the kernel's FUSE, by libfuse's low-level interface. It uses nothing of the library but
+ * holdfast.h.
+ *
+ * Nodes. The kernel names an inode by 64 bits of ours; it tells when it forgets one, but an inode that lost its last name may be
+ * gone, and its number with another file, before that. So a node holds the number and the low bits of the generation, and is looked
+ * up at each use: nothing is kept per node, and one that is gone is -ESTALE, upon which the kernel looks the path up again. */
+#ifndef HF_FUSE_MOUNT_H
+#define HF_FUSE_MOUNT_H
+
+#define FUSE_USE_VERSION 312
+#include <fuse_lowlevel.h>
+#include <holdfast.h>
+#include <stdbool.h>
+
+struct mount_options {
+	char *volume, *dir;		/* absolute */
+	bool read_only, direct_io, no_msync, allow_other, auto_unmount;
+	bool nosuid, nodev, noexec, noatime, sync, dirsync;
+	bool foreground, debug;
+	unsigned max_threads, max_inodes;	/* 0: the default */
+};
+
+struct mount {
+	struct mount_options opt;
+	hf_volume *vol;
+	struct hf_id root;
+	struct fuse_session *se;
+};
+
+/* ---- options.c: -1: go on; otherwise the exit status, all is told. */
+int options_parse(int argc, char **argv, struct mount_options *out);
+void options_free(struct mount_options *o);
+/* What libfuse and the kernel are told. 0 or -ENOMEM. */
+int options_fuse_args(const struct mount_options *o, struct fuse_args *args);
+
+/* ---- daemon.c: mount.holdfast returns when the volume is mounted; the serving process goes on. */
+struct daemon {
+	int report;			/* the pipe to the waiting parent; -1: foreground */
+};
+/* Returns in the process that is to serve. The other one waits for daemon_ready() and exits. */
+int daemon_fork(struct daemon *d, bool foreground);
+/* The one that waits exits with status; after EXIT_OK standard input, output and error are closed. */
+void daemon_ready(struct daemon *d, int status);
+
+/* ---- node.c */
+static inline struct mount *mount_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+/* 0 or a negative errno: -ESTALE, the inode is gone. */
+int node_id(const struct mount *m, fuse_ino_t node, struct hf_id *id);
+/* The same and its attributes. */
+int node_stat(const struct mount *m, fuse_ino_t node, struct hf_stat *st);
+void node_attr(const struct hf_stat *st, struct stat *out);
+/* -EOVERFLOW: its number does not fit. */
+int node_entry(const struct mount *m, const struct hf_stat *st, struct fuse_entry_param *e);
+/* One of them answers: err if it is one, else with the entry or the attributes. */
+void reply_entry(fuse_req_t req, int err, const struct hf_stat *st);
+void reply_attr(fuse_req_t req, int err, const struct hf_stat *st);
+void reply_err(fuse_req_t req, int err);	/* negative or 0 */
+#define NODE_TIMEOUT 86400.0	/* seconds; the kernel sees every change of names and attributes, for it asked for it */
+
+/* ---- ops.c */
+extern const struct fuse_lowlevel_ops mount_ops;
+/* ops_node.c */
+void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
+void op_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi);
+void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *attr, int to_set, struct fuse_file_info *fi);
+void op_readlink(fuse_req_t req, fuse_ino_t node);
+void op_statfs(fuse_req_t req, fuse_ino_t node);
+/* ops_name.c */
+void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev);
+void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
+void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name);
+void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
+void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
+void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent, const char *newname, unsigned flags);
+void op_link(fuse_req_t req, fuse_ino_t node, fuse_ino_t newparent, const char *newname);
+/* ops_file.c */
+void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi);
+void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi);
+void op_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi);
+void op_fsync(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_file_info *fi);
+/* ops_data.c */
+void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t off, struct fuse_file_info *fi);
+void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t size, off_t off, struct fuse_file_info *fi);
+void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t off, off_t len, struct fuse_file_info *fi);
+void op_lseek(fuse_req_t req, fuse_ino_t node, off_t off, int whence, struct fuse_file_info *fi);
+void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t off_in, struct fuse_file_info *fi_in, fuse_ino_t out, off_t off_out,
+			struct fuse_file_info *fi_out, size_t len, int flags);
+/* ops_dir.c */
+void op_opendir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi);
+void op_readdir(fuse_req_t req, fuse_ino_t node, size_t size, off_t off, struct fuse_file_info *fi);
+void op_readdirplus(fuse_req_t req, fuse_ino_t node, size_t size, off_t off, struct fuse_file_info *fi);
+void op_releasedir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi);
+/* ops_xattr.c */
+void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const char *value, size_t size, int flags);
+void op_getxattr(fuse_req_t req, fuse_ino_t node, const char *name, size_t size);
+void op_listxattr(fuse_req_t req, fuse_ino_t node, size_t size);
+void op_removexattr(fuse_req_t req, fuse_ino_t node, const char *name);
+
+static inline hf_file *file_of(const struct fuse_file_info *fi)
+{
+	return (hf_file *)(uintptr_t)fi->fh;
+}
+
+#endif
