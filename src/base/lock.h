@@ -55,6 +55,13 @@ uint32_t waitq_key(struct waitq *q);				/* read before testing the condition */
 int waitq_wait(struct waitq *q, uint32_t key, uint64_t timeout_ns);	/* 0 or -ETIMEDOUT; UINT64_MAX: no limit */
 void waitq_wake_all(struct waitq *q);
 
+/* A turn given up: what this thread waits for is another one's doing, and will be looked at again. */
+void lock_yield(void);
+/* For whoever hands the turn from thread to thread himself (the crash explorer): called in the place of every sleep and
+ * yield above. True: others ran, look again. False: this thread is none of his, and sleeps as usual. NULL: nobody. */
+typedef bool lock_turn_fn(void);
+void lock_set_turns(lock_turn_fn *fn);
+
 /* How many locks this thread holds, in every build: a page fault with locks held is the program's error and must not
  * be resolved (it might need those locks). Safe in a signal handler. */
 static inline uint32_t lock_depth(void);

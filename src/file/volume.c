@@ -5,7 +5,6 @@
 #include "pin/view.h"
 
 #include <limits.h>
-#include <sched.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -388,7 +387,7 @@ void volume_freeze(struct hf_volume *vol)
 	/* Readers do not pass the gate, and the cache may commit times for them. */
 	while (!atomic_compare_exchange_weak(&vol->fs.quiet, &was, QUIET_FROZEN)) {
 		was = QUIET_NO;
-		sched_yield();
+		lock_yield();
 	}
 }
 

@@ -15,7 +15,6 @@
 #include "inode/itable_priv.h"
 #include "base/hash.h"
 
-#include <sched.h>
 #include <stdlib.h>
 
 enum { WALK_MAX = 32, LAST_RESORTS = 16 };
@@ -289,7 +288,7 @@ static bool write_idle(struct icache *c)
 		if (was == QUIET_FROZEN)
 			return false;
 		was = QUIET_NO;
-		sched_yield();
+		lock_yield();
 	}
 	icache_each_touched(c, write_if_idle);
 	atomic_store(&c->fs->quiet, QUIET_NO);

@@ -1,7 +1,6 @@
 /* The checkpoint: C rises, and what lies below it is in place on the media. */
 #include "journal/internal.h"
 
-#include <sched.h>
 #include <signal.h>
 
 /* Durability: C is on the media, in both copies.
@@ -130,7 +129,7 @@ int ckpt_make_room(struct journal *j)
 	/* Nothing gained: an older number is still in flight on another CPU, or its thread was put
 	 * aside. */
 	if (!err && atomic_load_explicit(&j->published, memory_order_relaxed) == before)
-		sched_yield();
+		lock_yield();
 	return err;
 }
 
@@ -154,7 +153,7 @@ int journal_checkpoint(struct journal *j)
 			return err;
 		/* Who is in flight holds a lane and waits for nothing; it will be done soon. */
 		if (atomic_load_explicit(&j->published, memory_order_acquire) < want)
-			sched_yield();
+			lock_yield();
 	}
 }
 

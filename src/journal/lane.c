@@ -3,7 +3,6 @@
  * (I-JNL-7). */
 #include "journal/internal.h"
 
-#include <sched.h>
 
 /* A small number per thread, so that a thread comes back to the lane (and the pool slot) whose
  * lines it has. */
@@ -45,7 +44,7 @@ struct lane *lane_claim(struct journal *j)
 				return l;
 		}
 		if (tries > 16)
-			sched_yield();
+			lock_yield();
 	}
 }
 

@@ -266,11 +266,7 @@ static void thread_run(struct jrun *r, unsigned t, unsigned from)
 		op = hf_crash_op_begin(r->run, name);
 		r->err = op_do(r, t, i, th->ops[i]);
 		th->done = i + 1;
-		if (r->two)
-			sched_inside(&r->sched, true);
 		hf_crash_op_end(r->run, op);
-		if (r->two)
-			sched_inside(&r->sched, false);
 	}
 }
 
@@ -294,7 +290,8 @@ static int run_ops(hf_crash_run *run)
 	int closed;
 
 	if (r->two)
-		sched_run(&r->sched, r->pm, first, second, r, r->k, r->m);
+		sched_run(&r->sched, r->pm, first, second, r,
+			  &(struct schedule){.k = r->k, .m = r->m, .name = r->l->name});
 	else
 		thread_run(r, 0, 0);
 	closed = journal_close(&r->j);

@@ -194,9 +194,7 @@ static void pair_step(struct runner *r, unsigned t, const struct load_step *s)
 	if (fatal(s->fn(&r->world[t], s)))
 		r->err = -EUCLEAN;
 	r->state[t] = HF_CRASH_OP_FINISHED;
-	sched_inside(&r->sched, true);
 	hf_crash_op_end(r->run, op);
-	sched_inside(&r->sched, false);
 }
 
 static void pair_first(void *ctx)
@@ -223,7 +221,8 @@ static int run_pair(hf_crash_run *run)
 		r->world[t] = (struct load_world){.vol = vol, .run = run};
 		r->state[t] = HF_CRASH_OP_NONE;
 	}
-	sched_run(&r->sched, vol->fs.pm, pair_first, pair_second, r, r->k, r->m);
+	sched_run(&r->sched, vol->fs.pm, pair_first, pair_second, r,
+		  &(struct schedule){.k = r->k, .m = r->m, .name = r->l->name});
 	r->err = close_files(&r->world[0], r->err);
 	return close_files(&r->world[1], r->err);
 }

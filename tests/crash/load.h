@@ -4,7 +4,7 @@
 #define HF_TESTS_CRASH_LOAD_H
 
 #include "crash/fs.h"
-#include "sched.h"
+#include "crash/sched.h"
 
 enum {
 	LOAD_FILES = 2,

@@ -308,6 +308,82 @@ static void test_sleepers(void)
 	CU_ASSERT_EQUAL(atomic_load(&queue.m.word), MTX_FREE);
 }
 
+/* ---- who hands out turns is asked in the place of a sleep */
+
+static struct {
+	struct mtx m;
+	struct rwl l;
+	_Atomic int asked, held, let_go;
+} turn;
+
+static bool turn_is_theirs(void)
+{
+	turn.asked++;
+	turn.let_go = 1;
+	while (turn.held)
+		;
+	return true;
+}
+
+static bool no_turn_of_ours(void)
+{
+	turn.asked++;
+	turn.let_go = 1;
+	return false;
+}
+
+static void *hold_both(void *arg)
+{
+	(void)arg;
+	rwl_rdlock(&turn.l);
+	mtx_lock(&turn.m);
+	turn.held = 1;
+	while (!turn.let_go)
+		;
+	mtx_unlock(&turn.m);
+	rwl_rdunlock(&turn.l);
+	turn.held = 0;
+	return NULL;
+}
+
+static void take_held(lock_turn_fn *fn, bool write)
+{
+	pthread_t t;
+
+	turn.asked = turn.let_go = turn.held = 0;
+	CU_ASSERT_FATAL(pthread_create(&t, NULL, hold_both, NULL) == 0);
+	while (!turn.held)
+		;
+	lock_set_turns(fn);
+	if (write) {
+		rwl_wrlock(&turn.l);
+		rwl_wrunlock(&turn.l);
+	} else {
+		mtx_lock(&turn.m);
+		mtx_unlock(&turn.m);
+	}
+	lock_set_turns(NULL);
+	CU_ASSERT(turn.asked > 0);
+	pthread_join(t, NULL);
+}
+
+static void test_turns(void)
+{
+	mtx_init(&turn.m, RANK_LEAF, 0);
+	rwl_init(&turn.l, RANK_DIR, 0);
+	take_held(turn_is_theirs, false);
+	take_held(turn_is_theirs, true);
+	take_held(no_turn_of_ours, false);
+	take_held(no_turn_of_ours, true);
+	lock_set_turns(turn_is_theirs);
+	turn.asked = 0;
+	lock_yield();
+	CU_ASSERT(turn.asked == 1);
+	lock_set_turns(NULL);
+	lock_yield();
+	CU_ASSERT(turn.asked == 1);
+}
+
 static void test_depth(void)
 {
 	struct mtx m;
@@ -483,6 +559,7 @@ static const struct hf_case cases[] = {
     {"rwlock: trylock", test_rwl_trylock},
     {"rwlock: a waiting writer keeps readers out", test_rwl_prefers_writers},
     {"sleepers", test_sleepers},
+    {"turns", test_turns},
     {"lock depth", test_depth},
     {"waitq: timeout", test_waitq_times_out},
     {"waitq: a wake before the wait", test_waitq_missed_wake},
