@@ -43,6 +43,7 @@ struct fs_op {
 };
 /* 'flags' of pins and views: what makes durable. */
 enum fs_by { FS_BY_PERSIST, FS_BY_FSYNC, FS_BY_SYNCFS, FS_BY_LETTING_GO };
+struct snap;
 /* Where operations happen, and what they hold. */
 struct fs_world {
 	hf_volume *vol;
@@ -64,7 +65,7 @@ unsigned fs_op_steps(const struct fs_op *op);
 /* The step's own result; it may well fail (-ENOENT ...): then nothing may have changed. */
 int64_t fs_op_do(struct fs_world *w, const struct fs_op *op, unsigned step, unsigned nth);
 /* Its data may be there in part: which. False: none. */
-bool fs_step_data(const struct fs_op *op, unsigned step, uint64_t *off, uint64_t *len);
+bool fs_op_data(const struct fs_op *op, unsigned step, uint64_t *off, uint64_t *len);
 int64_t fs_do_one(struct fs_world *w, const struct fs_op *op, unsigned nth);
 int64_t fs_on_file(struct fs_world *w, hf_file *f, const struct fs_op *op, unsigned nth);
 /* What is there before a sequence: 0 a few files; 1 more of them, with a hole, a hard link, an
@@ -74,6 +75,27 @@ int64_t fs_on_file(struct fs_world *w, hf_file *f, const struct fs_op *op, unsig
 enum { FS_SETUPS_USED = 6, FS_TWO_THREADS = 4, FS_LANE_FULL = 5 };
 #define FS_FULL "full"
 int fs_setup(hf_volume *vol, unsigned which);
+
+/* ---- fs_step.c: one step of a workload; 'drop': the last of an operation that holds a pin */
+struct fs_step {
+	const struct fs_op *op;
+	unsigned nth, step;
+	bool drop;
+};
+void fs_step_print(const struct fs_step *s, char *buf, size_t size);
+int64_t fs_step_do(struct fs_world *w, const struct fs_step *s);
+/* Its data may be there in part: which. False: none. */
+bool fs_step_data(const struct fs_step *s, uint64_t *off, uint64_t *len);
+/* The operation's own failure is a result like another (0); but not one that says that the volume
+ * is damaged. */
+int fs_fatal(int64_t ret);
+/* Pairs of records, until the thread's lane has no room for another pair without a checkpoint. */
+int fs_fill_lane(struct fs_world *w);
+
+/* ---- fs_ask.c: to a volume that came out of a crash; not 0: said. 'when': "as it was found" */
+int fs_ask_space(hf_crash_run *run, hf_volume *vol, const char *when);
+/* It can be emptied, and once per point filled and emptied again. */
+int fs_use_it(hf_crash_run *run, hf_volume *vol, const struct snap *have);
 
 /* ---- fs_world.c: what is held */
 void fs_pattern(uint8_t *p, size_t len, uint64_t seed);
@@ -86,7 +108,6 @@ int64_t fs_two_step(struct fs_world *w, const struct fs_op *op, unsigned step, u
 void fs_world_end(struct fs_world *w);
 
 /* ---- fs_snap.c: all that a volume shows but times */
-struct snap;
 int snap_take(hf_volume *vol, struct snap **out);
 void snap_free(struct snap *s);
 bool snap_same(const struct snap *a, const struct snap *b, bool blocks);

@@ -315,7 +315,7 @@ static bool is_plain_data(const struct fs_op *op)
 	       (op->kind == FS_FALLOCATE && op->flags == FALLOC_FL_ZERO_RANGE);
 }
 
-bool fs_step_data(const struct fs_op *op, unsigned step, uint64_t *off, uint64_t *len)
+bool fs_op_data(const struct fs_op *op, unsigned step, uint64_t *off, uint64_t *len)
 {
 	/* Which step it is that stores the operation's own bytes, and which is 'then'. */
 	bool own = step == 0, then = false;

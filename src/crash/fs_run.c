@@ -1,18 +1,10 @@
 /* One sequence of operations under the explorer, and the questions to each image. */
 #include "crash/fs.h"
-#include "journal/internal.h"
 
 #include <stdlib.h>
 
 /* NUMBER_BASE: more than there will be operations, so that numbers stay what they are. */
-enum { FILL_PIECE = 65536, NUMBER_BASE = 512, OTHER_THREAD = 3, VISITED_MAX = 8 << 20 };
-
-/* One step of a sequence; 'drop': the last of an operation that holds a pin. */
-struct step {
-	const struct fs_op *op;
-	unsigned nth, step;
-	bool drop;
-};
+enum { NUMBER_BASE = 512, OTHER_THREAD = 3, VISITED_MAX = 8 << 20 };
 
 struct fs_runner {
 	struct hf_crash_options opts;
@@ -21,10 +13,9 @@ struct fs_runner {
 	void (*failure)(void *ctx, const struct hf_crash_failure *f, const char *sequence);
 	void *ctx;
 	struct fs_sequence seq;
-	struct step step[FS_STEPS_MAX];
+	struct fs_step step[FS_STEPS_MAX];
 	unsigned nsteps;
 	struct snap *snap[FS_STEPS_MAX + 1]; /* before the first, after each */
-	uint8_t *fill;
 };
 
 /* ---- sequences as numbers: setup, then the operations plus one, the first lowest */
@@ -73,31 +64,14 @@ static void steps_of(struct fs_runner *r)
 		const struct fs_op *op = fs_op_at(r->seq.op[i]);
 
 		for (unsigned k = 0; k < fs_op_steps(op); k++)
-			r->step[r->nsteps++] = (struct step){.op = op, .nth = i, .step = k};
+			r->step[r->nsteps++] = (struct fs_step){.op = op, .nth = i, .step = k};
 	}
 	for (unsigned i = 0; i < r->seq.n; i++) {
 		const struct fs_op *op = fs_op_at(r->seq.op[i]);
 
 		if (op->kind == FS_HOLD)
-			r->step[r->nsteps++] = (struct step){.op = op, .nth = i, .drop = true};
+			r->step[r->nsteps++] = (struct fs_step){.op = op, .nth = i, .drop = true};
 	}
-}
-
-static void step_print(const struct step *s, char *buf, size_t size)
-{
-	size_t n;
-
-	fs_op_print(s->op, buf, size);
-	n = strlen(buf);
-	if (s->drop)
-		snprintf(buf + n, size - n, " (unpin)");
-	else if (fs_op_steps(s->op) > 1)
-		snprintf(buf + n, size - n, " (%u of %u)", s->step + 1, fs_op_steps(s->op));
-}
-
-static int64_t step_do(struct fs_world *w, const struct step *s)
-{
-	return s->drop ? fs_drop(w, s->nth) : fs_op_do(w, s->op, s->step, s->nth);
 }
 
 /* ---- the workload */
@@ -109,20 +83,10 @@ static int run_setup(hf_crash_run *run)
 	return fs_setup(hf_crash_run_volume(run), r->seq.setup);
 }
 
-/* The operation's own failure is a result like another; but not one that says that the volume is
- * damaged. */
-static int fatal(int64_t ret)
-{
-	return ret == -EIO || ret == -EUCLEAN || ret == -EBADMSG || ret == -ESHUTDOWN ||
-		       ret == -ENOMEM
-		   ? (int)ret
-		   : 0;
-}
-
 /* An operation on a thread of its own, which has a lane, flushes and fences of its own. */
 struct errand {
 	struct fs_world *w;
-	const struct step *step;
+	const struct fs_step *step;
 	unsigned n;
 	int64_t ret;
 };
@@ -133,7 +97,7 @@ static void *errand_main(void *arg)
 
 	journal_thread_number(OTHER_THREAD + 1);
 	inode_set_now(CRASH_EPOCH_NS + (e->n + 1) * 1000000000ll);
-	e->ret = step_do(e->w, e->step);
+	e->ret = fs_step_do(e->w, e->step);
 	return NULL;
 }
 
@@ -144,7 +108,7 @@ static int64_t do_step(struct fs_runner *r, struct fs_world *w, unsigned i)
 	int err;
 
 	if (r->seq.setup != FS_TWO_THREADS || e.step->drop || e.step->nth % 2 == 0)
-		return step_do(w, e.step);
+		return fs_step_do(w, e.step);
 	err = pthread_create(&t, NULL, errand_main, &e);
 	if (err)
 		return -ENOMEM;
@@ -152,42 +116,19 @@ static int64_t do_step(struct fs_runner *r, struct fs_world *w, unsigned i)
 	return e.ret;
 }
 
-/* Pairs of records, until the thread's lane has no room for another pair without a checkpoint. */
-static int fill_lane(struct fs_world *w)
-{
-	const struct journal *j = w->vol->fs.journal;
-	const struct lane *l = &j->lanes[lane_thread_number() % j->geo.nlanes];
-	uint64_t bytes = 0;
-	int err = 0;
-
-	media_light_begin(w->media);
-	while (!err && (l->half == 0 || l->off + bytes <= j->half_bytes)) {
-		uint64_t off = l->off;
-
-		err = hf_chmod(w->vol, "A", 0700);
-		if (!err)
-			err = hf_chmod(w->vol, "A", 0755);
-		if (!err && l->off == off)
-			err = err_set(-EINVAL, "crash: the lane does not fill");
-		bytes = l->off > off ? l->off - off : bytes;
-	}
-	media_light_end(w->media);
-	return err;
-}
-
 static int run_workload(hf_crash_run *run)
 {
 	struct fs_runner *r = hf_crash_ctx(run);
 	struct fs_world w = {.vol = hf_crash_run_volume(run), .media = hf_crash_run_media(run)};
-	int err = r->seq.setup == FS_LANE_FULL ? fill_lane(&w) : 0;
+	int err = r->seq.setup == FS_LANE_FULL ? fs_fill_lane(&w) : 0;
 
 	for (unsigned i = 0; i < r->nsteps && !err; i++) {
 		char name[160];
 		uint32_t n;
 
-		step_print(&r->step[i], name, sizeof(name));
+		fs_step_print(&r->step[i], name, sizeof(name));
 		n = hf_crash_op_begin(run, name);
-		err = fatal(do_step(r, &w, i));
+		err = fs_fatal(do_step(r, &w, i));
 		hf_crash_op_end(run, n);
 	}
 	fs_world_end(&w);
@@ -206,7 +147,7 @@ static int rehearse_ops(struct fs_runner *r, hf_volume *vol)
 		err = snap_take(vol, &r->snap[0]);
 	for (unsigned i = 0; i < r->nsteps && !err; i++) {
 		inode_set_now(CRASH_EPOCH_NS + (i + 1) * 1000000000ll);
-		err = fatal(do_step(r, &w, i));
+		err = fs_fatal(do_step(r, &w, i));
 		if (!err)
 			err = snap_take(vol, &r->snap[i + 1]);
 	}
@@ -248,16 +189,6 @@ static int rehearse(struct fs_runner *r)
 
 /* ---- the questions */
 
-/* What is stored through a pin that was held: the file may have other offsets by then. */
-static bool step_data(const struct step *s, uint64_t *off, uint64_t *len)
-{
-	if (!s->drop)
-		return fs_step_data(s->op, s->step, off, len);
-	*off = 0;
-	*len = UINT64_MAX;
-	return true;
-}
-
 static bool tree_ok(hf_crash_run *run, struct fs_runner *r, const struct snap *have)
 {
 	uint32_t begun = hf_crash_ops(run);
@@ -269,7 +200,7 @@ static bool tree_ok(hf_crash_run *run, struct fs_runner *r, const struct snap *h
 	if (snap_same(have, after, !flying) || snap_same(have, before, !flying))
 		return true;
 	/* An append's offset is not known here: for it each byte may be old or new. */
-	if (flying && step_data(&r->step[begun - 1], &off, &len) &&
+	if (flying && fs_step_data(&r->step[begun - 1], &off, &len) &&
 	    snap_mixed(have, before, after, off, len))
 		return true;
 	snap_difference(have, after, text, sizeof(text));
@@ -279,88 +210,6 @@ static bool tree_ok(hf_crash_run *run, struct fs_runner *r, const struct snap *h
 		hf_crash_say(run, "nor as before: %s", text);
 	}
 	return false;
-}
-
-static int space_adds_up(hf_crash_run *run, hf_volume *vol, const char *when)
-{
-	struct hf_statfs st;
-	int err = hf_statfs(vol, &st);
-
-	if (err)
-		return hf_crash_say(run, "%s: statfs: %s", when, hf_errormsg());
-	if (st.blocks_free + st.blocks_busy_journal + st.blocks_busy_pinned + st.blocks_used !=
-	    st.blocks)
-		return hf_crash_say(run,
-				    "%s: %llu free + %llu + %llu busy + %llu used are not the %llu "
-				    "blocks that there are",
-				    when, (unsigned long long)st.blocks_free,
-				    (unsigned long long)st.blocks_busy_journal,
-				    (unsigned long long)st.blocks_busy_pinned,
-				    (unsigned long long)st.blocks_used,
-				    (unsigned long long)st.blocks);
-	if (st.blocks_busy_pinned)
-		return hf_crash_say(run, "%s: %llu blocks are busy, and nobody has a pin", when,
-				    (unsigned long long)st.blocks_busy_pinned);
-	return 0;
-}
-
-static int no_findings(hf_crash_run *run, hf_volume *vol, const char *when)
-{
-	struct hf_check_options opts = {.struct_size = sizeof(opts), .max_findings = 1};
-	struct hf_check_result res;
-	int err = hf_check_mounted(vol, &opts, &res);
-
-	if (err || res.findings)
-		return hf_crash_say(run, "%s: the check has findings", when);
-	return 0;
-}
-
-/* Until it is full, and again what was there is free. */
-static int fill(hf_crash_run *run, struct fs_runner *r, hf_volume *vol)
-{
-	struct hf_statfs before, after;
-	ssize_t got = FILL_PIECE;
-	hf_file *f;
-	int err = hf_statfs(vol, &before);
-
-	if (!err)
-		err = hf_open(vol, FS_FULL, HF_O_RDWR | HF_O_CREAT, 0600, &f);
-	if (err)
-		return hf_crash_say(run, "no file can be made: %s", hf_errormsg());
-	while (got == FILL_PIECE)
-		got = hf_append(f, r->fill, FILL_PIECE, NULL);
-	if (got < 0 && got != -ENOSPC)
-		hf_crash_say(run, "filling it: %s", hf_errormsg());
-	hf_close(&f);
-	err = hf_unlink(vol, FS_FULL);
-	if (!err)
-		err = hf_syncfs(vol);
-	if (!err)
-		err = hf_statfs(vol, &after);
-	if (err || (got < 0 && got != -ENOSPC))
-		return hf_crash_say(run, "emptying it again: %s", hf_errormsg());
-	if (after.blocks_free + 16 < before.blocks_free)
-		return hf_crash_say(run, "%llu blocks were free, after filling and emptying %llu",
-				    (unsigned long long)before.blocks_free,
-				    (unsigned long long)after.blocks_free);
-	return 0;
-}
-
-static int use_it(hf_crash_run *run, struct fs_runner *r, hf_volume *vol, const struct snap *have)
-{
-	int err;
-
-	if (snap_remove_all(vol, have) != 0)
-		return hf_crash_say(run, "it cannot be emptied: %s", hf_errormsg());
-	if (hf_syncfs(vol) != 0)
-		return hf_crash_say(run, "after emptying it: %s", hf_errormsg());
-	err = space_adds_up(run, vol, "after emptying it");
-	if (!err && hf_crash_run_first(run)) {
-		err = fill(run, r, vol);
-		if (!err)
-			err = no_findings(run, vol, "after filling and emptying it");
-	}
-	return err;
 }
 
 static int run_check(hf_crash_run *run)
@@ -374,9 +223,9 @@ static int run_check(hf_crash_run *run)
 		return hf_crash_say(run, "it cannot be read: %s", hf_errormsg());
 	err = tree_ok(run, r, have) ? 0 : -EUCLEAN;
 	if (!err)
-		err = space_adds_up(run, vol, "as it was found");
+		err = fs_ask_space(run, vol, "as it was found");
 	if (!err)
-		err = use_it(run, r, vol, have);
+		err = fs_use_it(run, vol, have);
 	snap_free(have);
 	return err;
 }
@@ -401,7 +250,6 @@ void fs_runner_free(struct fs_runner *r)
 		snap_free(r->snap[i]);
 	crash_arena_free(&r->arena);
 	media_delete(&r->stage);
-	free(r->fill);
 	free(r);
 }
 
@@ -420,17 +268,15 @@ struct fs_runner *fs_runner_new(const struct hf_crash_options *opts,
 	o.check = run_check;
 	o.failure = run_failure;
 	o.ctx = r;
-	r->fill = malloc(FILL_PIECE);
 	r->failure = failure;
 	r->ctx = ctx;
 	/* The beginning of a sequence gives the images of the shorter one: they are checked once.
 	 */
 	r->arena.keep_visited = true;
-	if (!r->fill || crash_options(&o, &r->opts) != 0) {
+	if (crash_options(&o, &r->opts) != 0) {
 		fs_runner_free(r);
 		return NULL;
 	}
-	memset(r->fill, 0x5a, FILL_PIECE);
 	return r;
 }
 
