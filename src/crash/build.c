@@ -69,17 +69,12 @@ int builder_start(struct builder *b, struct hf_crash_media *m, uint64_t seed)
 	return 0;
 }
 
-static bool same_choice(struct choice a, struct choice b)
-{
-	return a.k == b.k && a.words == b.words && a.bytes == b.bytes && a.flip == b.flip;
-}
-
 void builder_set(struct builder *b, size_t i, struct choice c)
 {
 	uint64_t no = b->no[i], h;
 	uint8_t line[HF_LINE];
 
-	if (same_choice(b->c[i], c))
+	if (choice_same(b->c[i], c))
 		return;
 	media_apply(b->m, no, c, line);
 	h = media_line_hash(no, line) ^ media_line_hash(no, b->m->base + no * HF_LINE);
@@ -274,7 +269,7 @@ static void set_moment(struct builder *b, uint64_t seq, uint64_t drop, uint64_t 
 		uint16_t lost = drop > 1 ? (uint16_t)hash_mix2(drop, i) : (uint16_t)-drop;
 		struct choice c = media_choose_until(b->m, b->no[i], seq, lost);
 
-		if (next && !same_choice(c, media_choose_until(b->m, b->no[i], next, lost)))
+		if (next && !choice_same(c, media_choose_until(b->m, b->no[i], next, lost)))
 			c.words = (uint8_t)hash_mix2(tear, i);
 		builder_set(b, i, c);
 	}

@@ -53,6 +53,8 @@ struct id {
 	struct id_level level[CRASH_LEVELS];
 };
 int id_parse(const char *text, struct id *out);
+/* To an id of CRASH_ID_MAX bytes. */
+void id_append(char *id, const char *text);
 /* The beginning of an id, up to the number of the point. */
 void id_begin(char id[CRASH_ID_MAX], const struct hf_crash_options *o, uint32_t point);
 /* Appends the present choices to an id of CRASH_ID_MAX bytes: the shorter of the lines that are
@@ -93,8 +95,7 @@ struct image {
 	struct diff *d;
 	size_t n;
 	unsigned level;
-	char *id, *where, *left_out;
-	uint64_t nleft_out;
+	char *id;
 };
 
 enum point_kind { POINT_NONE, POINT_FENCE, POINT_OP_END, POINT_END };
@@ -137,7 +138,8 @@ struct explorer {
 
 	const struct id *replay; /* NULL: explore */
 	bool replayed;
-	struct image found; /* the image of the id's next level */
+	struct trail *trail; /* NULL, or what is gone again */
+	struct image found;  /* the image of the trail's next crash */
 };
 
 /* Devices that are used again, and hashes that outlive one exploration: for many short workloads
@@ -157,11 +159,26 @@ int crash_options(const struct hf_crash_options *from, struct hf_crash_options *
 
 /* ---- point.c: on the caller's thread, the workload waits */
 void point_explore(struct explorer *x, enum point_kind kind);
+/* The image of the choices of x->b, onto the copy. */
+void image_of_workload(struct explorer *x);
+/* What the copy would have after the crash of its recovery that b says, against what the workload
+ * has durable; and onto the copy. False: no memory. */
+bool image_take(struct explorer *x, const struct builder *b, struct image *im);
+void image_load(struct explorer *x, const struct image *im);
+void image_free(struct image *im);
+/* ---- trail.c: crashes one after the other, as an id says them */
+/* The image of the id alone. True: it is fine, or (x->err) the id does not fit. */
+bool trail_replay(struct explorer *x, const struct id *id);
+/* x->id failed: it, x->text, x->where and what was left out become those of as few lines as still
+ * fail. x->where comes as that of the workload's point. */
+void trail_reduce(struct explorer *x);
+void trail_at_recovery_fence(struct explorer *x, struct hf_crash_media *m);
 /* ---- judge.c: recovers what is on the copy and checks it. False: a failure, said in x->text. */
 bool judge(struct explorer *x);
 /* A sentence more in x->text. */
 void judge_say(struct explorer *x, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* ---- left.c: x->left_out and x->nleft_out from the choices of b, for people */
-void left_describe(struct explorer *x, const struct builder *b);
+/* ---- left.c: adds the choices of b to x->left_out and x->nleft_out, for people. level: 0, or how
+ * many recoveries b's is. */
+void left_describe(struct explorer *x, const struct builder *b, unsigned level);
 
 #endif

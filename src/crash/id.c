@@ -1,13 +1,14 @@
 /* The name of one crash image:
  *
- *	s7.w3.p17-2,5_8,11k1m240	seed 7, workload 3, 17th point; of the pending lines, numbered
- *as they became so, number 2 and 5 to 8 are left out; of 11 only the first store is there, and of
- *the second words 4 to 7
- *	s7.w3.p17+2.r2-0		only line 2 is there; then recovery crashed at its second point,
- *without its line 0 s7.w3.p17kill			kill -9 s7.w3.p17stray
- *the bytes differ from what the events say
- *	s7.w3.m1.p17-			under another model of the media: 1 eADR, 2 pages, 4
- *any_order, 8 nt_stays_cached
+ * s7.w3.p17-2,5_8,11k1m240   Seed 7, workload 3, its 17th point. Of the pending lines, numbered as
+ *                            they became so, 2 and 5 to 8 are left out; of 11 only the first store
+ *                            is there, and of the second the words 4 to 7.
+ * s7.w3.p17+2.r2-0           Only line 2 is there; then recovery crashed at its second point,
+ *                            without its line 0.
+ * s7.w3.p17kill              kill -9
+ * s7.w3.p17stray             The bytes differ from what the events say.
+ * s7.w3.m1.p17-              Under another model of the media: 1 eADR, 2 pages, 4 any_order, 8
+ *                            nt_stays_cached.
  */
 #include "crash/explore.h"
 
@@ -22,7 +23,7 @@ static enum side side_of(struct choice c)
 	return SIDE_PART;
 }
 
-static void append(char *id, const char *text)
+void id_append(char *id, const char *text)
 {
 	size_t n = strlen(id), len = strlen(text);
 
@@ -42,7 +43,7 @@ static void append_part(char *id, struct choice c)
 		n += snprintf(text + n, sizeof(text) - (size_t)n, "b%u", c.bytes);
 	if (c.flip)
 		snprintf(text + n, sizeof(text) - (size_t)n, "f%u", c.flip);
-	append(id, text);
+	id_append(id, text);
 }
 
 /* 0 is the usual one, and not said. */
@@ -80,7 +81,7 @@ void id_add_choices(char *id, const struct builder *b)
 	for (size_t i = 0; i < b->n; i++)
 		side[side_of(b->c[i])]++;
 	usual = side[SIDE_ALL] >= side[SIDE_NONE] ? SIDE_ALL : SIDE_NONE;
-	append(id, usual == SIDE_ALL ? "-" : "+");
+	id_append(id, usual == SIDE_ALL ? "-" : "+");
 	for (size_t i = 0; i < b->n; i++) {
 		enum side s = side_of(b->c[i]);
 		size_t last = i;
@@ -92,7 +93,7 @@ void id_add_choices(char *id, const struct builder *b)
 			last++;
 		snprintf(text, sizeof(text), last > i ? "%s%zu_%zu" : "%s%zu", comma ? "," : "", i,
 			 last);
-		append(id, text);
+		id_append(id, text);
 		if (s == SIDE_PART)
 			append_part(id, b->c[i]);
 		comma = true;

@@ -65,12 +65,13 @@ static void left_line(struct explorer *x, const struct builder *b, size_t i, cha
 			 c.bytes == 0xff ? "" : ", its edge in part");
 }
 
-void left_describe(struct explorer *x, const struct builder *b)
+void left_describe(struct explorer *x, const struct builder *b, unsigned level)
 {
-	size_t at = 0;
+	size_t at = strlen(x->left_out);
+	char of[32] = "";
 
-	x->left_out[0] = 0;
-	x->nleft_out = 0;
+	if (level)
+		snprintf(of, sizeof(of), "recovery %u, ", level);
 	for (size_t i = 0; i < b->n; i++) {
 		char line[256];
 		int n;
@@ -80,8 +81,8 @@ void left_describe(struct explorer *x, const struct builder *b)
 		if (++x->nleft_out > LINES_SHOWN)
 			continue;
 		left_line(x, b, i, line, sizeof(line));
-		n = snprintf(x->left_out + at, sizeof(x->left_out) - at, "%s%s", at ? "\n" : "",
-			     line);
+		n = snprintf(x->left_out + at, sizeof(x->left_out) - at, "%s%s%s", at ? "\n" : "",
+			     of, line);
 		at = min_u64(at + (size_t)(n > 0 ? n : 0), sizeof(x->left_out) - 1);
 	}
 	if (x->nleft_out > LINES_SHOWN)

@@ -48,6 +48,10 @@ struct choice {
 };
 #define CHOICE_NONE ((struct choice){0, 0, 0xff, 0})
 #define CHOICE_ALL  ((struct choice){UINT32_MAX, 0, 0xff, 0})
+static inline bool choice_same(struct choice a, struct choice b)
+{
+	return a.k == b.k && a.words == b.words && a.bytes == b.bytes && a.flip == b.flip;
+}
 
 /* A set of line numbers. */
 struct lineset {

@@ -4,8 +4,6 @@
 
 #include <stdlib.h>
 
-enum { MINIMISE_TRIES = 400 };
-
 static uint32_t max_u32(uint32_t a, uint32_t b)
 {
 	return a > b ? a : b;
@@ -68,9 +66,20 @@ static void report(struct explorer *x)
 		x->o.failure(x->o.ctx, &f);
 }
 
+/* Of x->id. */
+static void failed(struct explorer *x)
+{
+	char where[sizeof(x->where)];
+
+	memcpy(where, x->where, sizeof(where));
+	trail_reduce(x);
+	report(x);
+	memcpy(x->where, where, sizeof(where));
+}
+
 /* ---- the first image: from the workload's pending lines */
 
-static void load(struct explorer *x)
+void image_of_workload(struct explorer *x)
 {
 	const struct builder *b = &x->b;
 
@@ -85,50 +94,16 @@ static void load(struct explorer *x)
 	}
 }
 
-/* Lines that can be put back without the failure going away are put back: many at a time, then one
- * by one. */
-static void minimise(struct explorer *x)
-{
-	struct builder *b = &x->b;
-	struct choice *was = malloc(b->n * sizeof(*was));
-	unsigned tries = 0;
-
-	x->look = false;
-	for (size_t part = b->n; was && part > 0; part /= 2)
-		for (size_t from = 0; from < b->n && tries < MINIMISE_TRIES; from += part) {
-			size_t to = min_u64(from + part, b->n);
-			uint64_t hash = b->hash;
-
-			memcpy(was, b->c, b->n * sizeof(*was));
-			for (size_t i = from; i < to; i++)
-				builder_set(b, i, CHOICE_ALL);
-			if (b->hash == hash)
-				continue;
-			tries++;
-			load(x);
-			if (!judge(x))
-				continue;
-			for (size_t i = from; i < to; i++)
-				builder_set(b, i, was[i]);
-		}
-	free(was);
-	load(x);
-	judge(x);
-}
-
 /* ---- images from crashes of recovery */
 
-static void image_free(struct image *im)
+void image_free(struct image *im)
 {
 	free(im->d);
 	free(im->id);
-	free(im->where);
-	free(im->left_out);
 	*im = (struct image){0};
 }
 
-/* What the copy would have after the crash that rb says, against what the workload has durable. */
-static bool image_take(struct explorer *x, const struct builder *b, struct image *im)
+bool image_take(struct explorer *x, const struct builder *b, struct image *im)
 {
 	const struct lineset *t = &x->copy->touched;
 	size_t next = 0;
@@ -153,7 +128,7 @@ static bool image_take(struct explorer *x, const struct builder *b, struct image
 	return true;
 }
 
-static void image_load(struct explorer *x, const struct image *im)
+void image_load(struct explorer *x, const struct image *im)
 {
 	media_copy_base(x->copy, x->dev);
 	for (size_t i = 0; i < im->n; i++)
@@ -169,14 +144,6 @@ static char *id_of_recovery(struct explorer *x, const struct builder *b)
 		return NULL;
 	id_add_choices(x->next_id, b);
 	return strdup(x->next_id);
-}
-
-static char *where_of_recovery(const struct explorer *x, uint32_t point)
-{
-	char where[sizeof(x->where) + 64];
-
-	snprintf(where, sizeof(where), "%s, then at point %u of recovery", x->where, point);
-	return strdup(where);
 }
 
 static bool push(void *ctx, struct builder *b)
@@ -199,10 +166,6 @@ static bool push(void *ctx, struct builder *b)
 	if (!image_take(x, b, &im))
 		return false;
 	im.id = id_of_recovery(x, b);
-	im.where = where_of_recovery(x, x->recovery_point);
-	left_describe(x, b);
-	im.left_out = strdup(x->left_out);
-	im.nleft_out = x->nleft_out;
 	x->queue[x->nqueue++] = im;
 	return true;
 }
@@ -214,17 +177,14 @@ static void on_recovery_fence(void *ctx, struct hf_crash_media *m)
 	struct budget budget = {.all_below = most, .max_images = most};
 
 	x->recovery_point++;
-	if (!x->look || builder_start(&x->rb, m, point_seed(x, x->recovery_point)) != 0)
+	if (!x->look)
 		return;
-	if (x->replay) {
-		const struct id_level *l = &x->replay->level[x->level + 1];
-
-		if (l->point == x->recovery_point && id_set_choices(l->list, &x->rb) == 0) {
-			image_free(&x->found);
-			image_take(x, &x->rb, &x->found);
-		}
+	if (x->trail) {
+		trail_at_recovery_fence(x, m);
 		return;
 	}
+	if (builder_start(&x->rb, m, point_seed(x, x->recovery_point)) != 0)
+		return;
 	x->res.points++;
 	budget.seed = point_seed(x, x->recovery_point);
 	builder_enumerate(&x->rb, &budget, push, x);
@@ -237,20 +197,13 @@ static void judge_next(struct explorer *x, const struct image *im)
 	x->level = im->level;
 	x->look = (int)x->level < x->o.depth;
 	snprintf(x->id, sizeof(x->id), "%s", im->id ? im->id : "");
-	snprintf(x->where, sizeof(x->where), "%s", im->where ? im->where : "");
 	image_load(x, im);
-	if (judge(x))
-		return;
-	snprintf(x->left_out, sizeof(x->left_out), "%s", im->left_out ? im->left_out : "");
-	x->nleft_out = im->nleft_out;
-	report(x);
+	if (!judge(x))
+		failed(x);
 }
 
 static void judge_queue(struct explorer *x)
 {
-	char where[sizeof(x->where)];
-
-	memcpy(where, x->where, sizeof(where));
 	while (x->nqueue > 0) {
 		struct image im = x->queue[--x->nqueue];
 
@@ -258,7 +211,6 @@ static void judge_queue(struct explorer *x)
 			judge_next(x, &im);
 		image_free(&im);
 	}
-	memcpy(x->where, where, sizeof(where));
 }
 
 /* ---- the point */
@@ -276,13 +228,11 @@ static bool try_image(void *ctx, struct builder *b)
 	id_begin(x->id, &x->o, x->point);
 	if (x->look)
 		id_add_choices(x->id, b);
-	load(x);
+	image_of_workload(x);
 	if (!judge(x)) {
-		minimise(x);
 		id_begin(x->id, &x->o, x->point);
 		id_add_choices(x->id, b);
-		left_describe(x, b);
-		report(x);
+		failed(x);
 	}
 	x->first = false;
 	judge_queue(x);
@@ -301,15 +251,11 @@ static void try_kill(struct explorer *x)
 	x->level = 0;
 	x->look = true;
 	id_begin(x->id, &x->o, x->point);
-	strcat(x->id, "kill");
-	strncat(x->where, ", killed", sizeof(x->where) - strlen(x->where) - 1);
+	id_append(x->id, "kill");
 	media_copy_base(x->copy, x->dev);
 	media_copy_pending(x->copy, x->dev);
-	if (!judge(x)) {
-		x->left_out[0] = 0;
-		x->nleft_out = 0;
-		report(x);
-	}
+	if (!judge(x))
+		failed(x);
 	judge_queue(x);
 }
 
@@ -324,7 +270,7 @@ static void try_stray(struct explorer *x)
 	judge_say(x, "byte %llu was stored to without a call of the media's functions",
 		  (unsigned long long)off);
 	id_begin(x->id, &x->o, x->point);
-	strcat(x->id, "stray");
+	id_append(x->id, "stray");
 	report(x);
 }
 
@@ -340,69 +286,25 @@ static void try_stray_copy(struct explorer *x)
 	judge_say(x, "recovery or the check stored to the device without a call of the media's "
 		     "functions");
 	id_begin(x->id, &x->o, x->point);
-	strcat(x->id, "stray");
+	id_append(x->id, "stray");
 	report(x);
 }
 
 /* ---- one image again */
 
-static void replay_fail(struct explorer *x, const char *why)
-{
-	x->err = -EINVAL;
-	snprintf(x->err_text, sizeof(x->err_text), "the id does not fit: %s", why);
-}
-
-static bool replay_first(struct explorer *x)
-{
-	const struct id_level *l = &x->replay->level[0];
-
-	if (l->kind == ID_KILL) {
-		media_copy_base(x->copy, x->dev);
-		media_copy_pending(x->copy, x->dev);
-		return true;
-	}
-	if (id_set_choices(l->list, &x->b) != 0) {
-		replay_fail(x, "its point has other lines");
-		return false;
-	}
-	left_describe(x, &x->b);
-	load(x);
-	return true;
-}
-
-/* The levels of the id one after the other: each recovery gives the image of the next. */
 static void replay_point(struct explorer *x)
 {
 	const struct id *id = x->replay;
 
 	x->replayed = true;
 	x->first = true;
-	snprintf(x->id, sizeof(x->id), "%s", id->text);
 	if (id->level[0].kind == ID_STRAY) {
 		try_stray(x);
 		return;
 	}
-	if (!replay_first(x))
-		return;
-	for (x->level = 0; x->level + 1 < id->levels; x->level++) {
-		char *where;
-
-		x->look = true;
-		judge(x);
-		if (!x->found.d) {
-			replay_fail(x, "recovery did not come to that point");
-			return;
-		}
-		where = where_of_recovery(x, id->level[x->level + 1].point);
-		snprintf(x->where, sizeof(x->where), "%s", where ? where : "");
-		free(where);
-		image_load(x, &x->found);
-		image_free(&x->found);
-	}
-	x->look = false;
 	x->res.images++;
 	x->res.states++;
-	if (!judge(x))
+	if (!trail_replay(x, id))
 		report(x);
 }
 
