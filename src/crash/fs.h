@@ -6,6 +6,7 @@
 #include "crash/explore.h"
 
 #define FS_SEQUENCE_MAX 3
+#define FS_WORLD_PINS	64
 #define FS_STEPS_MAX	(FS_SEQUENCE_MAX * 5)
 #define FS_SETUPS	8 /* room for them in the numbers of sequences */
 
@@ -48,8 +49,8 @@ struct snap;
 struct fs_world {
 	hf_volume *vol;
 	hf_crash_media *media;
-	hf_pin_id pin[FS_SEQUENCE_MAX]; /* of the nth operation; 0: none */
-	uint64_t pin_len[FS_SEQUENCE_MAX];
+	hf_pin_id pin[FS_WORLD_PINS]; /* of the nth operation, modulo that; 0: none */
+	uint64_t pin_len[FS_WORLD_PINS];
 	hf_file *file[2];
 	hf_view *view;
 	uint8_t *view_addr;
@@ -75,6 +76,9 @@ int64_t fs_on_file(struct fs_world *w, hf_file *f, const struct fs_op *op, unsig
 enum { FS_SETUPS_USED = 6, FS_TWO_THREADS = 4, FS_LANE_FULL = 5 };
 #define FS_FULL "full"
 int fs_setup(hf_volume *vol, unsigned which);
+int fs_make_file(hf_volume *vol, const char *path, uint64_t off, size_t len);
+/* Every free block has had somebody's bytes: what is not zeroed shows. */
+int fs_soil(hf_volume *vol);
 
 /* ---- fs_step.c: one step of a workload; 'drop': the last of an operation that holds a pin */
 struct fs_step {
@@ -89,8 +93,9 @@ bool fs_step_data(const struct fs_step *s, uint64_t *off, uint64_t *len);
 /* The operation's own failure is a result like another (0); but not one that says that the volume
  * is damaged. */
 int fs_fatal(int64_t ret);
-/* Pairs of records, until the thread's lane has no room for another pair without a checkpoint. */
-int fs_fill_lane(struct fs_world *w);
+/* Pairs of records, until the thread's lane has no room for another pair without a checkpoint. The
+ * directory's mode changes, and is 0755 at the end. */
+int fs_fill_lane(struct fs_world *w, const char *dir);
 
 /* ---- fs_ask.c: to a volume that came out of a crash; not 0: said. 'when': "as it was found" */
 int fs_ask_space(hf_crash_run *run, hf_volume *vol, const char *when);
@@ -110,12 +115,20 @@ void fs_world_end(struct fs_world *w);
 /* ---- fs_snap.c: all that a volume shows but times */
 int snap_take(hf_volume *vol, struct snap **out);
 void snap_free(struct snap *s);
+/* Those names that 'mine' says (NULL: all), without inode numbers: only which of them are one inode.
+ * It is the other snapshot's content. NULL: no memory. */
+struct snap *snap_part(const struct snap *s, bool (*mine)(const char *path, unsigned which),
+		       unsigned which);
 bool snap_same(const struct snap *a, const struct snap *b, bool blocks);
 /* As before or as after, but that the content of a file may be in part the one, in part the other
  * where they differ: aligned 8 bytes wholly in [off, off+len) are of one of them, other bytes each.
  * With a new size it is all as after. */
 bool snap_mixed(const struct snap *s, const struct snap *before, const struct snap *after,
 		uint64_t off, uint64_t len);
+/* As one of n, but that each aligned 8 bytes wholly in [off, off+len) of a file may be as in another
+ * one where it is as long or longer, and other bytes each. */
+bool snap_mixed_of(const struct snap *s, struct snap *const *of, size_t n, uint64_t off,
+		   uint64_t len);
 /* The first difference, one sentence. */
 void snap_difference(const struct snap *have, const struct snap *want, char *buf, size_t size);
 /* Removes all of it. */

@@ -339,7 +339,7 @@ bool fs_op_data(const struct fs_op *op, unsigned step, uint64_t *off, uint64_t *
 
 /* ---- what is there before */
 
-static int make_file(hf_volume *vol, const char *path, uint64_t off, size_t len)
+int fs_make_file(hf_volume *vol, const char *path, uint64_t off, size_t len)
 {
 	uint8_t *buf = malloc(len);
 	hf_file *f;
@@ -391,8 +391,7 @@ static int fill_inode_block(hf_volume *vol)
 	return err;
 }
 
-/* Every free block has had somebody's bytes: what is not zeroed shows. */
-static int soil(hf_volume *vol)
+int fs_soil(hf_volume *vol)
 {
 	enum { PIECE = 256 * 1024 };
 	uint8_t *buf = malloc(PIECE);
@@ -416,16 +415,16 @@ static int soil(hf_volume *vol)
 
 int fs_setup(hf_volume *vol, unsigned which)
 {
-	int err = which == 0 || which == 3 ? 0 : soil(vol);
+	int err = which == 0 || which == 3 ? 0 : fs_soil(vol);
 
 	if (!err)
 		err = hf_syncfs(vol);
 	if (!err)
 		err = hf_mkdir(vol, "A", 0755);
 	if (!err)
-		err = make_file(vol, "foo", 0, which == 2 ? HF_FRAME_SIZE + 9000u : 9000u);
+		err = fs_make_file(vol, "foo", 0, which == 2 ? HF_FRAME_SIZE + 9000u : 9000u);
 	if (!err)
-		err = make_file(vol, "A/bar", 0, 100);
+		err = fs_make_file(vol, "A/bar", 0, 100);
 	if (!err)
 		err = hf_setxattr(vol, "foo", "user.a", "value", 5, 0);
 	if (!err && which == 2)
@@ -436,7 +435,7 @@ int fs_setup(hf_volume *vol, unsigned which)
 		return err;
 	err = hf_mkdir(vol, "B", 0755);
 	if (!err)
-		err = make_file(vol, "bar", 6000, 4000);
+		err = fs_make_file(vol, "bar", 6000, 4000);
 	if (!err)
 		err = hf_link(vol, "foo", "A/foo");
 	return err;

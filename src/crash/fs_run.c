@@ -120,7 +120,7 @@ static int run_workload(hf_crash_run *run)
 {
 	struct fs_runner *r = hf_crash_ctx(run);
 	struct fs_world w = {.vol = hf_crash_run_volume(run), .media = hf_crash_run_media(run)};
-	int err = r->seq.setup == FS_LANE_FULL ? fs_fill_lane(&w) : 0;
+	int err = r->seq.setup == FS_LANE_FULL ? fs_fill_lane(&w, "A") : 0;
 
 	for (unsigned i = 0; i < r->nsteps && !err; i++) {
 		char name[160];

@@ -18,12 +18,13 @@ struct node {
 
 struct snap {
 	size_t n;
+	bool part; /* the content is another one's */
 	struct node node[NODES_MAX];
 };
 
 void snap_free(struct snap *s)
 {
-	for (size_t i = 0; s && i < s->n; i++) {
+	for (size_t i = 0; s && !s->part && i < s->n; i++) {
 		free(s->node[i].content);
 		free(s->node[i].xattrs);
 	}
@@ -154,6 +155,7 @@ int snap_take(hf_volume *vol, struct snap **out)
 	if (!s)
 		return err_set(-ENOMEM, "no memory for a snapshot");
 	s->n = 0;
+	s->part = false;
 	err = read_dir(vol, s, "/");
 	for (size_t i = 0; i < s->n && !err; i++) {
 		memmove(s->node[i].path, s->node[i].path + (s->node[i].path[0] == '/'),
@@ -171,6 +173,33 @@ int snap_take(hf_volume *vol, struct snap **out)
 	qsort(s->node, s->n, sizeof(s->node[0]), by_path);
 	*out = s;
 	return 0;
+}
+
+struct snap *snap_part(const struct snap *s, bool (*mine)(const char *path, unsigned which),
+		       unsigned which)
+{
+	struct snap *part = malloc(sizeof(*part));
+	uint64_t ino[NODES_MAX];
+
+	if (!part)
+		return NULL;
+	part->n = 0;
+	part->part = true;
+	for (size_t i = 0; i < s->n; i++) {
+		struct node *n = &part->node[part->n];
+		size_t k = 0;
+
+		if (mine && !mine(s->node[i].path, which))
+			continue;
+		*n = s->node[i];
+		ino[part->n] = n->st.id.ino;
+		while (ino[k] != n->st.id.ino)
+			k++;
+		n->st.id.ino = k;
+		n->st.id.gen = 0;
+		part->n++;
+	}
+	return part;
 }
 
 /* ---- comparing */
@@ -244,6 +273,67 @@ bool snap_mixed(const struct snap *s, const struct snap *before, const struct sn
 			return false;
 	}
 	return true;
+}
+
+static bool same_names(const struct snap *a, const struct snap *b)
+{
+	if (a->n != b->n)
+		return false;
+	for (size_t i = 0; i < a->n; i++)
+		if (!same_meta(&a->node[i], &b->node[i], false))
+			return false;
+	return true;
+}
+
+/* A longer one has also what a shorter one gets before its size changes; not the other way round.
+ */
+static const struct node *as_long(const struct snap *s, const struct node *like)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (strcmp(s->node[i].path, like->path) == 0 && s->node[i].len >= like->len)
+			return &s->node[i];
+	return NULL;
+}
+
+static bool bytes_in_one(const struct node *have, size_t at, size_t len, struct snap *const *of,
+			 size_t n)
+{
+	for (size_t k = 0; k < n; k++) {
+		const struct node *x = as_long(of[k], have);
+
+		if (x && memcmp(x->content + at, have->content + at, len) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool content_mixed_of(const struct node *have, struct snap *const *of, size_t n,
+			     uint64_t off, uint64_t len)
+{
+	for (size_t w = 0; w < have->len; w += 8) {
+		size_t bytes = min_u64(8, have->len - w);
+
+		if (bytes_in_one(have, w, bytes, of, n))
+			continue;
+		if (w >= off && w + 8 <= off + len)
+			return false;
+		for (size_t i = w; i < w + bytes; i++)
+			if (!bytes_in_one(have, i, 1, of, n))
+				return false;
+	}
+	return true;
+}
+
+bool snap_mixed_of(const struct snap *s, struct snap *const *of, size_t n, uint64_t off,
+		   uint64_t len)
+{
+	bool names = false;
+
+	for (size_t k = 0; k < n && !names; k++)
+		names = same_names(s, of[k]);
+	for (size_t i = 0; i < s->n && names; i++)
+		names = content_mixed_of(&s->node[i], of, n, off, len);
+	return names;
 }
 
 static void node_difference(const struct node *have, const struct node *want, char *buf,

@@ -30,7 +30,7 @@ int fs_fatal(int64_t ret)
 }
 
 /* Pairs of records, until the thread's lane has no room for another pair without a checkpoint. */
-int fs_fill_lane(struct fs_world *w)
+int fs_fill_lane(struct fs_world *w, const char *dir)
 {
 	const struct journal *j = w->vol->fs.journal;
 	const struct lane *l = &j->lanes[lane_thread_number() % j->geo.nlanes];
@@ -41,9 +41,9 @@ int fs_fill_lane(struct fs_world *w)
 	while (!err && (l->half == 0 || l->off + bytes <= j->half_bytes)) {
 		uint64_t off = l->off;
 
-		err = hf_chmod(w->vol, "A", 0700);
+		err = hf_chmod(w->vol, dir, 0700);
 		if (!err)
-			err = hf_chmod(w->vol, "A", 0755);
+			err = hf_chmod(w->vol, dir, 0755);
 		if (!err && l->off == off)
 			err = err_set(-EINVAL, "crash: the lane does not fill");
 		bytes = l->off > off ? l->off - off : bytes;

@@ -104,8 +104,8 @@ int fs_hold(struct fs_world *w, hf_file *f, const struct fs_op *op, unsigned nth
 
 	if (err)
 		return err;
-	w->pin[nth] = pin;
-	w->pin_len[nth] = op->len;
+	w->pin[nth % FS_WORLD_PINS] = pin;
+	w->pin_len[nth % FS_WORLD_PINS] = op->len;
 	err = store(w, pin, nth + 400, &s);
 	if (!err)
 		err = hf_pin_persist(w->vol, pin, 0, op->len);
@@ -117,15 +117,15 @@ int fs_hold(struct fs_world *w, hf_file *f, const struct fs_op *op, unsigned nth
 int fs_drop(struct fs_world *w, unsigned nth)
 {
 	struct stored s = {.n = 0};
-	hf_pin_id pin = w->pin[nth];
+	hf_pin_id pin = w->pin[nth % FS_WORLD_PINS];
 	int err, gone;
 
 	if (!pin)
 		return 0;
-	w->pin[nth] = 0;
+	w->pin[nth % FS_WORLD_PINS] = 0;
 	err = store(w, pin, nth + 500, &s);
 	if (!err)
-		err = hf_pin_persist(w->vol, pin, 0, w->pin_len[nth]);
+		err = hf_pin_persist(w->vol, pin, 0, w->pin_len[nth % FS_WORLD_PINS]);
 	gone = hf_unpin(w->vol, pin);
 	unstore(w, &s);
 	return err ? err : gone;
@@ -256,7 +256,7 @@ int64_t fs_two_step(struct fs_world *w, const struct fs_op *op, unsigned step, u
 
 void fs_world_end(struct fs_world *w)
 {
-	for (unsigned i = 0; i < FS_SEQUENCE_MAX; i++) {
+	for (unsigned i = 0; i < FS_WORLD_PINS; i++) {
 		if (w->pin[i])
 			hf_unpin(w->vol, w->pin[i]);
 		w->pin[i] = 0;

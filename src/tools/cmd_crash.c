@@ -1,5 +1,5 @@
 /* holdfast crash: sequences of operations on a simulated device, each crash state of them recovered and checked. */
-#include "crash/fs.h"
+#include "crash/fs_threads.h"
 #include "tool.h"
 #include <getopt.h>
 #include <stdlib.h>
@@ -10,6 +10,7 @@ enum { DEFAULT_SECONDS = 20, DEFAULT_IMAGES = 128, FAILURES_MAX = 10 };
 struct crash_cmd {
 	uint64_t seed;
 	unsigned depth;			/* 0: one, then two */
+	unsigned threads;		/* operations of each of two threads; 0: sequences */
 	uint32_t images;
 	uint64_t most;			/* sequences of each length; 0: all */
 	double seconds;			/* 0: no limit */
@@ -20,6 +21,7 @@ struct crash_cmd {
 	bool kinds[FS_KINDS], any_kind;
 	/* while it runs */
 	struct fs_runner *runner;
+	struct fs_pair *pair;
 	struct hf_crash_result total;
 	uint64_t sequences;
 	bool complete, part;
@@ -83,6 +85,10 @@ static bool crash_option(void *ctx, char letter, const char *name, const char *a
 		if (!tool_parse_number(arg, 10, FS_SEQUENCE_MAX, &n) || n == 0)
 			return false;
 		c->depth = (unsigned)n;
+	} else if (!strcmp(name, "threads")) {
+		if (!tool_parse_number(arg, 10, FS_THREADS_OPS, &n) || n == 0)
+			return false;
+		c->threads = (unsigned)n;
 	} else if (!strcmp(name, "images")) {
 		if (!tool_parse_number(arg, 10, 1u << 20, &n) || n == 0)
 			return false;
@@ -170,9 +176,9 @@ static int print_result(struct crash_cmd *c)
 
 		return printed == EXIT_OK ? status : printed;
 	}
-	printf("seed %llu: %llu sequences%s, %llu crash states, %llu images checked (%llu of crashed recoveries), %.1f s, "
+	printf("seed %llu: %llu %s%s, %llu crash states, %llu images checked (%llu of crashed recoveries), %.1f s, "
 	       "%llu failures\n",
-	       (unsigned long long)c->seed, (unsigned long long)c->sequences, c->complete ? ", all of them" : "",
+	       (unsigned long long)c->seed, (unsigned long long)c->sequences, c->threads ? "runs" : "sequences", c->complete ? ", all of them" : "",
 	       (unsigned long long)t->states, (unsigned long long)t->images, (unsigned long long)t->recovery_images, seconds,
 	       (unsigned long long)t->failures);
 	return status;
@@ -258,12 +264,49 @@ static int run_all(struct crash_cmd *c)
 	return err;
 }
 
+/* ---- two threads */
+
+static bool time_is_left(const struct crash_cmd *c)
+{
+	return (c->seconds == 0 || elapsed(c) < c->seconds) && c->total.failures < FAILURES_MAX;
+}
+
+/* Many operations each in trees of their own; between two such runs, short ones on the same files. */
+static int run_threads(struct crash_cmd *c)
+{
+	enum { SHORT_RUNS = 15 };
+	uint64_t most = c->most ? c->most : FS_THREADS_RUNS;
+	int err = 0;
+
+	for (uint64_t i = 0; i < min_u64(most, FS_THREADS_RUNS) && !err && time_is_left(c); i++) {
+		struct fs_threads t = {.orders = i % (SHORT_RUNS + 1) != 0, .nops = c->threads, .run = (uint32_t)i};
+		struct hf_crash_result r;
+
+		if (t.orders && t.nops > FS_ORDERS_STEPS)
+			t.nops = 1 + (unsigned)(i % FS_ORDERS_STEPS);
+		if (c->seconds > 0)
+			fs_pair_limit(c->pair, c->seconds - elapsed(c) + 0.001);
+		err = fs_pair_explore(c->pair, &t, &r);
+		add(c, &r);
+		c->sequences++;
+		if (c->seconds > 0)
+			progress_update(&c->bar, (uint64_t)elapsed(c), (uint64_t)c->seconds, "s");
+		else
+			progress_update(&c->bar, i + 1, most, "runs");
+	}
+	return err;
+}
+
 static int run_replay(struct crash_cmd *c)
 {
+	struct fs_threads of_threads;
 	struct hf_crash_result r;
-	int err = hf_crash_id_parse(c->replay, &c->seed, NULL);
+	uint32_t number;
+	int err = hf_crash_id_parse(c->replay, &c->seed, &number);
 
-	if (!err)
+	if (!err && fs_threads_of(number, &of_threads))
+		err = fs_pair_replay(c->pair, c->replay, &r);
+	else if (!err)
 		err = fs_runner_replay(c->runner, c->replay, &r);
 	if (err)
 		return err;
@@ -290,12 +333,13 @@ static int crash_run(struct crash_cmd *c)
 
 	use_ops(c);
 	c->runner = fs_runner_new(&o, on_failure, c);
+	c->pair = fs_pair_new(&o, on_failure, c);
 	c->failures = json_array();
-	if (!c->runner || !c->failures)
+	if (!c->runner || !c->pair || !c->failures)
 		return tool_fail(-ENOMEM, "crash");
 	c->t0 = tool_now_ns();
 	progress_begin(&c->bar, "exploring", !c->json && !c->replay);
-	err = c->replay ? run_replay(c) : run_all(c);
+	err = c->replay ? run_replay(c) : c->threads ? run_threads(c) : run_all(c);
 	progress_end(&c->bar);
 	return err ? tool_fail(err, "%s", c->replay ? c->replay : "exploring") : print_result(c);
 }
@@ -306,8 +350,9 @@ int cmd_crash(int argc, char **argv)
 		{"seed", 0, true, "which sample; printed, and in each id (default 1)"},
 		{"ops", 0, true, "only these operations: create,write,rename ..."},
 		{"depth", 0, true, "all sequences of so many operations (1 to 3), not a sample"},
-		{"seconds", 0, true, "stop after so long; 0: never (default 20, with --depth 0)"},
-		{"sequences", 0, true, "at most so many of each length, chosen by the seed (default: all)"},
+		{"threads", 0, true, "two threads, interleaved: long runs of so many operations each, and short ones on the same files"},
+		{"seconds", 0, true, "stop after so long; 0: never (default 20, with --depth and --threads 0)"},
+		{"sequences", 0, true, "at most so many of each length, chosen by the seed, or runs of threads (default: all)"},
 		{"images", 0, true, "at most so many images at a crash (default 128)"},
 		{"model", 0, true, "line, byte (eADR), page (msync), any-order"},
 		{"replay", 0, true, "check the one image that this id names"},
@@ -325,10 +370,13 @@ int cmd_crash(int argc, char **argv)
 		return status;
 	if (optind < argc)
 		return tool_usage("no operands: %s", argv[optind]);
+	if (c.threads && (c.depth || c.any_kind))
+		return tool_usage("--threads goes with neither --depth nor --ops");
 	if (c.seconds < 0)
-		c.seconds = c.depth ? 0 : DEFAULT_SECONDS;
+		c.seconds = c.depth || c.threads ? 0 : DEFAULT_SECONDS;
 	status = crash_run(&c);
 	fs_runner_free(c.runner);
+	fs_pair_free(c.pair);
 	json_decref(c.failures);
 	return status;
 }

@@ -4,6 +4,7 @@
  *	crash_classes [--list] [--seconds S] [--images N] [--seed S] [--replay ID] [--quiet] [NAME...]
  */
 #include "jload.h"
+#include "tload.h"
 #include "steps.h"
 
 #include <linux/falloc.h>
@@ -186,6 +187,12 @@ static const struct load loads[] = {
      .setup = STEPS(PUT("x", 0, 4096), PUT("y", 0, 4096)),
      .steps = STEPS(APPEND("x", 4096)),
      .second = STEPS(APPEND("y", 4096))},
+    {.name = "threads_trees",
+     .what = "two threads, each in a tree of its own, interleaved at every event",
+     .own = tload_trees},
+    {.name = "threads_orders",
+     .what = "two threads on the same files, interleaved at every event",
+     .own = tload_orders},
     {.name = "large_removal",
      .what = "more than one transaction can free",
      .setup = STEPS({"scatter", step_scatter, "big", NULL, 0, 0, 300, false},

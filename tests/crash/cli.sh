@@ -10,9 +10,15 @@ done
 a=$("$bin" crash --ops link --depth 1 --images 16 --json | grep -v seconds)
 b=$("$bin" crash --ops link --depth 1 --images 16 --json | grep -v seconds)
 [ "$a" = "$b" ] || fail "two runs differ: $a $b"
+a=$("$bin" crash --threads 8 --sequences 6 --images 8 --json | grep -v seconds)
+b=$("$bin" crash --threads 8 --sequences 6 --images 8 --json | grep -v seconds)
+[ "$a" = "$b" ] || fail "two runs of threads differ: $a $b"
 "$bin" crash --ops nothing >/dev/null 2>&1 && fail "an unknown operation is taken"
 "$bin" crash --depth 9 >/dev/null 2>&1 && fail "a depth of 9 is taken"
 "$bin" crash --replay s1.w >/dev/null 2>&1 && fail "a bad id is taken"
 # Operation 1 of the table, first setup: an image that passes.
 "$bin" crash --replay s1.w16.p1- >/dev/null || fail "a replay of a good image"
+# The first run of two threads, eight operations each.
+"$bin" crash --replay s1.w135.p1- >/dev/null || fail "a replay of two threads"
+"$bin" crash --threads 99 >/dev/null 2>&1 && fail "99 operations are taken"
 exit 0
