@@ -456,7 +456,7 @@ HF_API ssize_t hf_flistxattr(hf_file *file, char *list, size_t size);
 HF_API int hf_fremovexattr(hf_file *file, const char *name);
 
 /* Directory streams. A cookie names a position that stays valid while entries come and go: an entry that exists all through an
- * iteration is seen exactly once. Cookie 0 is the beginning; "." and ".." come first. */
+ * iteration is seen exactly once. Cookie 0 is the beginning; "." and ".." come first. Cookies are no larger than INT64_MAX. */
 struct hf_dirent {
 	uint64_t ino;
 	uint64_t cookie;		/* continue after this entry with hf_seekdir */

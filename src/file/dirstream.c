@@ -1,5 +1,7 @@
 /* Directory streams. A position is: 0 before ".", 1 before "..", then 2 + the smallest key that is
- * still to come. */
+ * still to come, of which two bits are always zero and left out: positions are file offsets to some
+ * (seekdir through the kernel), and those are not negative. */
+#include "dir/bucket.h"
 #include "file/volume.h"
 
 #include <dirent.h>
@@ -22,11 +24,21 @@ static struct pool dir_pool = {
     .magic = DIR_MAGIC,
 };
 
-/* The position after an entry. The last one of all has room for one more only if no key is
- * UINT64_MAX - 2 or above. */
+#define STREAM_TIE_BITS 6u
+#define STREAM_KEY_BITS (56u + STREAM_TIE_BITS)
+#define STREAM_END	((1ull << STREAM_KEY_BITS) + 2) /* behind the largest key */
+static_assert(BUCKET_TIES == 1u << STREAM_TIE_BITS, "");
+
+/* The position after an entry. */
 static uint64_t stream_after(uint64_t key)
 {
-	return key >= UINT64_MAX - 3 ? UINT64_MAX : key + 3;
+	return (key >> 8 << STREAM_TIE_BITS | (key & (BUCKET_TIES - 1))) + 3;
+}
+
+/* The smallest key at or behind a position from 2 to below STREAM_END. */
+static uint64_t stream_key(uint64_t pos)
+{
+	return (pos - 2) >> STREAM_TIE_BITS << 8 | ((pos - 2) & (BUCKET_TIES - 1));
 }
 
 static int enter_dir_to_leave(struct hf_dir *dir)
@@ -164,7 +176,7 @@ static int stream_read_ahead(struct hf_dir *d)
 	d->next = d->n = 0;
 	rwl_rdlock(&d->in->content);
 	if (!atomic_load_explicit(&d->in->dead, memory_order_relaxed))
-		err = dir_read(d->in, d->pos - 2, d->ahead, STREAM_AHEAD, &d->n);
+		err = dir_read(d->in, stream_key(d->pos), d->ahead, STREAM_AHEAD, &d->n);
 	rwl_rdunlock(&d->in->content);
 	if (err)
 		d->n = 0;
@@ -185,7 +197,7 @@ HF_API int hf_readdir(hf_dir *dir, struct hf_dirent *out)
 		stream_dots(dir, out);
 		return 1;
 	}
-	if (dir->pos == UINT64_MAX)
+	if (dir->pos >= STREAM_END)
 		return 0;
 	if (dir->next == dir->n) {
 		err = stream_read_ahead(dir);

@@ -374,6 +374,41 @@ static void test_readdir(void)
 	OK(hf_unmount(&vol));
 }
 
+/* Each cookie leads to the entry behind it, rises, and is a file offset that lseek takes. */
+static void test_cookies(void)
+{
+	hf_volume *vol = vol_memory(32 * MIB);
+	struct hf_dirent e, same;
+	uint64_t last = 0;
+	hf_dir *d, *other;
+	char name[32];
+	unsigned n;
+
+	for (int i = 0; i < 3000; i++) {
+		snprintf(name, sizeof(name), "/n%d", i);
+		OK(hf_mknod(vol, name, 0644, 0));
+	}
+	OK(hf_opendir(vol, "/", &d));
+	OK(hf_opendir(vol, "/", &other));
+	for (n = 0; hf_readdir(d, &e) == 1; n++) {
+		CU_ASSERT(e.cookie > last && e.cookie <= INT64_MAX);
+		hf_seekdir(other, last);
+		GET(1, hf_readdir(other, &same));
+		CU_ASSERT_STRING_EQUAL(same.name, e.name);
+		last = e.cookie;
+	}
+	CU_ASSERT_EQUAL(n, 3002);
+	for (int bit = 62; bit < 64; bit++) {
+		hf_seekdir(d, (1ull << bit) + 2);
+		GET(0, hf_readdir(d, &e));
+	}
+	hf_seekdir(d, UINT64_MAX);
+	GET(0, hf_readdir(d, &e));
+	OK(hf_closedir(&d));
+	OK(hf_closedir(&other));
+	OK(hf_unmount(&vol));
+}
+
 /* ---- by number */
 
 static void test_by_number(void)
@@ -464,7 +499,7 @@ int main(void)
 	    {"open", test_open},       {"open symlinks", test_open_symlinks},
 	    {"unnamed", test_unnamed}, {"names", test_names},
 	    {"setattr", test_setattr}, {"xattr", test_xattr},
-	    {"readdir", test_readdir}, {"by number", test_by_number},
+	    {"readdir", test_readdir}, {"cookies", test_cookies}, {"by number", test_by_number},
 	};
 
 	return hf_run_suite("names and attributes", cases, HF_COUNT(cases));
