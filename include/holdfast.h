@@ -17,8 +17,9 @@
  * be found done.
  *
  * Threads: every function may be called from any thread at any time, except that a handle must not be used while or after
- * it is closed. No function is async-signal-safe. No function waits for another process or for the network; each may block on
- * internal locks, and where it changes something, on the medium.
+ * it is closed. No function is async-signal-safe. No function waits for the network or for another process (except that hf_mount
+ * and hf_check give a mount.holdfast that has been unmounted up to 2 s to let the volume go); each may block on internal locks,
+ * and where it changes something, on the medium.
  *
  * After fork() the child's calls return -ESTALE; the parent goes on.
  *

@@ -1,5 +1,6 @@
 /* Making a volume: first the looks, then the file, then what mkfs_write writes. */
 #include "file/volume.h"
+#include "media/pm_lock.h"
 #include "media/probe.h"
 
 #include <fcntl.h>
@@ -15,10 +16,8 @@ static int format_refuse(const char *path, const struct probe *p, const struct h
 		    -ENODEV,
 		    "%s: in system-ram mode; daxctl reconfigure-device --mode=devdax gives it back",
 		    path);
-	if (p->locked && p->pid > 0)
-		return err_set(-EBUSY, "%s: in use by process %d", path, p->pid);
 	if (p->locked)
-		return err_set(-EBUSY, "%s: in use", path);
+		return pm_lock_busy(path, p->pid);
 	if (p->read_only)
 		return err_set(-EROFS, "%s: read-only", path);
 	if (p->has_content && !o->force)

@@ -30,7 +30,7 @@ static void df_line(const char *what, uint64_t blocks, uint64_t all)
 /* Who has it mounted. */
 struct df_owner {
 	pid_t pid;
-	char who[80];
+	char who[LOOK_WHO_BYTES];
 };
 
 static void df_print(const char *path, const struct hf_statfs *s, const struct df_owner *owner)

@@ -22,7 +22,7 @@ struct frame_map {
 	uint64_t damaged;		/* map entries and inodes that could not be read */
 	bool live;
 	pid_t owner;
-	char who[80];			/* as in struct look */
+	char who[LOOK_WHO_BYTES];			/* as in struct look */
 	struct look_pins pins;
 };
 

@@ -10,6 +10,21 @@
 #define TABLE_TRIES    20u
 #define TABLE_PAUSE_NS 5000000
 
+static void look_who(struct look *l, const char *path)
+{
+	char dir[PM_LOCK_DIR_BYTES];
+	long pid = (long)l->owner;
+
+	if (pid < 0)
+		snprintf(l->who, sizeof(l->who), ", mounted by a process that cannot be seen from here");
+	else if (l->left_behind)
+		snprintf(l->who, sizeof(l->who), ", held by a child that process %ld left behind", pid);
+	else if (pm_lock_mounted_on(path, dir, sizeof(dir)))
+		snprintf(l->who, sizeof(l->who), ", mounted by process %ld on %s", pid, dir);
+	else
+		snprintf(l->who, sizeof(l->who), ", mounted by process %ld", pid);
+}
+
 /* It is mounted: no lock can be had, and none is needed to read what the owner has put in place. */
 static int open_live(const char *path, struct look *l)
 {
@@ -25,11 +40,7 @@ static int open_live(const char *path, struct look *l)
 	if (l->owner <= 0)
 		l->owner = -1;
 	l->left_behind = l->owner > 0 && kill(l->owner, 0) != 0 && errno == ESRCH;
-	if (l->owner < 0)
-		snprintf(l->who, sizeof(l->who), ", mounted by a process that cannot be seen from here");
-	else
-		snprintf(l->who, sizeof(l->who), l->left_behind ? ", held by a child that process %ld left behind" : ", mounted by process %ld",
-			 (long)l->owner);
+	look_who(l, path);
 	return geo_read(l->pm, &l->geo);
 }
 

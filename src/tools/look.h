@@ -4,9 +4,12 @@
 #define HF_TOOLS_LOOK_H
 
 #include "check/check.h"
+#include "media/pm_lock.h"
 #include "pin/table.h"
 #include "tool.h"
 #include <sys/types.h>
+
+#define LOOK_WHO_BYTES (PM_LOCK_DIR_BYTES + 64)
 
 struct look {
 	const struct pm *pm;
@@ -14,7 +17,7 @@ struct look {
 	pid_t owner;			/* who has it mounted; 0: nobody; -1: somebody who cannot be seen from here */
 	bool live;			/* it is mounted: what is read may change meanwhile */
 	bool left_behind;		/* the owner has ended, and a child of it still holds the volume */
-	char who[80];			/* ", mounted by process 17" or the like; "": nobody */
+	char who[LOOK_WHO_BYTES];			/* ", mounted by process 17" or the like; "": nobody */
 	struct check_image *img;	/* !live */
 	struct pm *medium;		/* live */
 };
