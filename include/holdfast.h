@@ -100,6 +100,7 @@ enum hf_mount_flags {
 	HF_MOUNT_RDONLY = 1,		/* changes give -EROFS; a volume that needs recovery is refused (-EROFS) */
 	HF_MOUNT_NO_MSYNC = 2,		/* files that are not on DAX: no msync; survives a process crash, not a power failure */
 	HF_MOUNT_FORCE_CACHE_LINE = 4,	/* claim cache-line granularity whatever the medium says (benchmarks on tmpfs) */
+	HF_MOUNT_NOATIME = 8,		/* reading changes no access times */
 };
 struct hf_mount_options {
 	size_t struct_size;

@@ -502,6 +502,8 @@ static void name_touch_atime(struct inode *in)
 	struct stat st;
 	bool dead;
 
+	if (in->fs->keeps_atime)
+		return;
 	rwl_rdlock(&in->layout);
 	dead = atomic_load(&in->dead);
 	if (!dead)

@@ -14,6 +14,14 @@ static inline uint64_t data_word(const struct inode *in, size_t field)
 	return pm_load64(in->fs->pm, moff_add(in->off, field));
 }
 
+/* A time as stat tells it: what reads and overwrites have not written yet comes first. */
+static inline int64_t data_time(const struct inode *in, const _Atomic int64_t *pending, size_t field)
+{
+	int64_t t = atomic_load_explicit(pending, memory_order_relaxed);
+
+	return t != INT64_MIN ? t : (int64_t)data_word(in, field);
+}
+
 static inline uint64_t data_size(const struct inode *in)
 {
 	return data_word(in, offsetof(struct fmt_inode, size));

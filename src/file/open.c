@@ -62,7 +62,7 @@ int open_uncount(struct hf_volume *vol, struct inode *in)
 
 static bool open_atime_old(struct inode *in)
 {
-	return inode_now_ns() - (int64_t)data_word(in, offsetof(struct fmt_inode, atime)) >
+	return inode_now_ns() - data_time(in, &in->pend_atime, offsetof(struct fmt_inode, atime)) >
 	       OPEN_DAY_NS;
 }
 

@@ -61,13 +61,6 @@ static int64_t read_locked(struct inode *in, const struct iovec *iov, uint64_t o
 	return (int64_t)len;
 }
 
-static int64_t read_time(const struct inode *in, const _Atomic int64_t *pending, size_t field)
-{
-	int64_t t = atomic_load_explicit(pending, memory_order_relaxed);
-
-	return t != INT64_MIN ? t : (int64_t)data_word(in, field);
-}
-
 /* Access times as Linux keeps them with 'relatime': when older than the last change, or (looked at
  * by open) than a day. */
 static void read_touch(struct hf_file *file)
@@ -75,11 +68,11 @@ static void read_touch(struct hf_file *file)
 	struct inode *in = file->in;
 	int64_t atime;
 
-	if (file->vol->fs.read_only)
+	if (file->vol->fs.keeps_atime)
 		return;
-	atime = read_time(in, &in->pend_atime, offsetof(struct fmt_inode, atime));
-	if (atime > read_time(in, &in->pend_mtime, offsetof(struct fmt_inode, mtime)) &&
-	    atime > read_time(in, &in->pend_ctime, offsetof(struct fmt_inode, ctime)) &&
+	atime = data_time(in, &in->pend_atime, offsetof(struct fmt_inode, atime));
+	if (atime > data_time(in, &in->pend_mtime, offsetof(struct fmt_inode, mtime)) &&
+	    atime > data_time(in, &in->pend_ctime, offsetof(struct fmt_inode, ctime)) &&
 	    !__atomic_load_n(&file->atime_old, __ATOMIC_RELAXED))
 		return;
 	__atomic_store_n(&file->atime_old, false, __ATOMIC_RELAXED);

@@ -14,7 +14,8 @@ static struct pool volume_pool = {
     .magic = VOLUME_MAGIC,
 };
 
-#define MOUNT_KNOWN ((unsigned)(HF_MOUNT_RDONLY | HF_MOUNT_NO_MSYNC | HF_MOUNT_FORCE_CACHE_LINE))
+#define MOUNT_KNOWN                                                                                \
+	((unsigned)(HF_MOUNT_RDONLY | HF_MOUNT_NO_MSYNC | HF_MOUNT_FORCE_CACHE_LINE | HF_MOUNT_NOATIME))
 
 static int volume_options(struct hf_mount_options *to, const struct hf_mount_options *from)
 {
@@ -95,6 +96,7 @@ int volume_open(struct pm *pm, const struct hf_mount_options *opts, struct hf_vo
 		goto out_pm;
 	vol->fs.pm = pm;
 	vol->fs.read_only = pm->read_only;
+	vol->fs.keeps_atime = pm->read_only || (opts->flags & HF_MOUNT_NOATIME) != 0;
 	vol->fork_token = fork_arm();
 	vol->uid = opts->use_ids ? opts->uid : (uint32_t)getuid();
 	vol->gid = opts->use_ids ? opts->gid : (uint32_t)getgid();

@@ -27,6 +27,7 @@ struct fs {
 	 * locks. */
 	_Atomic uint32_t quiet;
 	bool read_only;
+	bool keeps_atime; /* reading changes no times: so it was asked for, or read_only */
 };
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <sys/mman.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 static uint8_t buf[8 * MIB], back[8 * MIB];
 
@@ -443,6 +444,56 @@ static void test_times(void)
 	OK(hf_unmount(&vol));
 }
 
+/* An access time of long ago moves once, not with each opening, although it is in memory alone. */
+static void test_old_atime(void)
+{
+	hf_volume *vol = vol_memory(16 * MIB);
+	hf_file *f = vol_create(vol, "/f");
+	struct hf_setattr old = {.set = HF_SET_ATIME | HF_SET_MTIME | HF_SET_CTIME, .atime_ns = 1};
+	struct hf_stat first, st;
+
+	GET(10000, hf_pwrite(f, buf, 10000, 0));
+	OK(hf_fsetattr(f, &old));
+	OK(hf_close(&f));
+	for (int i = 0; i < 2; i++) {
+		OK(hf_open(vol, "/f", HF_O_RDONLY, 0, &f));
+		GET(10, hf_pread(f, back, 10, 0));
+		OK(hf_fstat(f, &st));
+		OK(hf_close(&f));
+		CU_ASSERT(st.atime_ns > 1);
+		if (i == 0)
+			first = st;
+		usleep(20000); /* the clock has ticks */
+	}
+	CU_ASSERT_EQUAL(first.atime_ns, st.atime_ns);
+	OK(hf_unmount(&vol));
+}
+
+/* Neither reading a file nor following a symlink. */
+static void test_no_atime(void)
+{
+	struct hf_mount_options o = {.struct_size = sizeof(o), .flags = HF_MOUNT_NOATIME};
+	struct hf_setattr old = {.set = HF_SET_ATIME | HF_SET_MTIME | HF_SET_CTIME};
+	struct hf_stat st;
+	hf_volume *vol;
+	hf_file *f;
+
+	OK(hf_mount_memory(&vol, 16 * MIB, &o));
+	f = vol_create(vol, "/f");
+	GET(10000, hf_pwrite(f, buf, 10000, 0));
+	OK(hf_fsetattr(f, &old));
+	GET(10, hf_pread(f, back, 10, 0));
+	OK(hf_fstat(f, &st));
+	CU_ASSERT(st.atime_ns == 0);
+	OK(hf_symlink(vol, "f", "/l"));
+	OK(hf_setattr(vol, "/l", &old, false));
+	GET(1, hf_readlink(vol, "/l", (char *)back, 10));
+	OK(hf_lstat(vol, "/l", &st));
+	CU_ASSERT(st.atime_ns == 0);
+	OK(hf_close(&f));
+	OK(hf_unmount(&vol));
+}
+
 /* ---- copying */
 
 static void test_copy(void)
@@ -510,6 +561,8 @@ int main(void)
 	    {"full", test_full},
 	    {"two handles", test_two_handles},
 	    {"times", test_times},
+	    {"old access time", test_old_atime},
+	    {"no access times", test_no_atime},
 	    {"copy", test_copy},
 	};
 
