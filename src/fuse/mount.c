@@ -50,12 +50,14 @@ static int mount_volume(struct mount *m)
 
 	if (m->opt.read_only)
 		opts.flags |= HF_MOUNT_RDONLY;
+	if (m->opt.noatime)
+		opts.flags |= HF_MOUNT_NOATIME;
 	if (m->opt.no_msync)
 		opts.flags |= HF_MOUNT_NO_MSYNC;
 	err = hf_mount(&m->vol, m->opt.volume, &opts);
 	if (!err)
 		err = hf_inode_root(m->vol, &m->root);
-	return err ? tool_fail(err, "%s", m->opt.volume) : EXIT_OK;
+	return err ? tool_fail(err, "cannot mount") : EXIT_OK;
 }
 
 /* Files that are still open when the mount is gone: their processes get ENOTCONN from now on, the volume is made durable and left
@@ -68,7 +70,7 @@ static int mount_volume_end(struct mount *m)
 		err = hf_unmount_force(m->vol);
 		err = err > 0 ? 0 : err;
 	}
-	return err ? tool_fail(err, "%s: unmount", m->opt.volume) : EXIT_OK;
+	return err ? tool_fail(err, "unmount") : EXIT_OK;
 }
 
 /* ---- the session */

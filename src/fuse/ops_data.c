@@ -2,6 +2,7 @@
 #include "mount.h"
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 /* By a copy under the file's lock: a read sees all of a write or nothing of it, and bad media is -EIO. */
 void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t off, struct fuse_file_info *fi)
@@ -19,13 +20,32 @@ void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t off, struct fus
 	free(buf);
 }
 
+/* Without the page cache the kernel leaves this to us: what a write by somebody without the right takes from the file. */
+static int write_drops_privileges(fuse_req_t req, hf_file *file)
+{
+	struct hf_setattr a = {.set = HF_SET_MODE};
+	struct hf_stat st;
+	int err;
+
+	if (!mount_of(req)->opt.direct_io || fuse_req_ctx(req)->uid == 0)
+		return 0;
+	err = hf_fremovexattr(file, "security.capability");
+	if (err && err != -ENODATA)
+		return err;
+	err = hf_fstat(file, &st);
+	a.mode = st.mode & ~(uint32_t)(st.mode & S_IXGRP ? S_ISUID | S_ISGID : S_ISUID);
+	return err || a.mode == st.mode ? err : hf_fsetattr(file, &a);
+}
+
 /* With O_APPEND the library adds at the end, whatever the offset, which is the kernel's idea of the end: the same, for it holds the
  * file meanwhile. */
 void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t size, off_t off, struct fuse_file_info *fi)
 {
-	ssize_t n = hf_pwrite(file_of(fi), buf, size, (uint64_t)off);
+	ssize_t n = write_drops_privileges(req, file_of(fi));
 
 	(void)node;
+	if (n == 0)
+		n = hf_pwrite(file_of(fi), buf, size, (uint64_t)off);
 	if (n < 0)
 		reply_err(req, (int)n);
 	else

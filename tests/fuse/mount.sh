@@ -1,0 +1,177 @@
+#!/bin/bash
+# The life of a mount: bad input, a round of work, all ways to end it, read-only, death of the serving process.
+# mount.sh BIN FUSE_OPS
+set -u
+export PATH=$1:$PATH
+ops=$2
+tmp=$(mktemp -d /dev/shm/hf-fuse-XXXXXX 2>/dev/null || mktemp -d) # a disk's fsync takes its time
+vol=$tmp/vol dir=$tmp/mnt
+failed=0
+export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}log_path=$tmp/sanitizer UBSAN_OPTIONS=${UBSAN_OPTIONS:+$UBSAN_OPTIONS:}log_path=$tmp/sanitizer
+
+cleanup() {
+	mountpoint -q "$dir" && umount -l "$dir"
+	rm -rf "$tmp"
+}
+trap cleanup EXIT
+skip() { echo "skipped: $*"; exit 77; }
+fail() { echo "FAILED: $*"; failed=1; }
+# says WHAT COMMAND...: the command fails and its message has WHAT in it
+says() {
+	local what=$1 out
+	shift
+	if out=$("$@" 2>&1); then
+		fail "'$*' should fail: $what"
+	elif [[ $out != *"$what"* ]]; then
+		fail "'$*' said '$out', not '$what'"
+	fi
+}
+clean() {
+	fsck.holdfast "$vol" >"$tmp/fsck" 2>&1 || { cat "$tmp/fsck"; fail "$1: the volume is not clean"; }
+}
+server() { holdfast busy --json "$vol" | sed -n 's/.*"owner": \([0-9]*\),*/\1/p'; }
+wait_gone() {
+	for _ in $(seq 200); do
+		kill -0 "$1" 2>/dev/null || return 0
+		sleep 0.02
+	done
+	fail "process $1 is still there"
+}
+
+[ -e /dev/fuse ] || skip "there is no /dev/fuse"
+[ "$(id -u)" = 0 ] || skip "not root"
+mkdir "$dir"
+mkfs.holdfast -s 64M "$vol" >/dev/null || exit 1
+mount.holdfast "$vol" "$dir" 2>"$tmp/err" || { grep -qiE 'permitted|permission' "$tmp/err" && skip "$(cat "$tmp/err")"; cat "$tmp/err"; exit 1; }
+umount "$dir"
+clean "first mount"
+
+# ---- bad input: a sentence each, and nothing is changed
+cp "$vol" "$tmp/before"
+truncate -s 8M "$tmp/zeros"
+touch "$tmp/file"
+says "VOLUME and a DIR" mount.holdfast "$vol"
+says "VOLUME and a DIR" mount.holdfast "$vol" "$dir" "$dir"
+says "volume cannot be found" mount.holdfast "$tmp/none" "$dir"
+says "directory to mount on cannot be found" mount.holdfast "$vol" "$tmp/none"
+says "has to be a directory" mount.holdfast "$vol" "$tmp/file"
+says "cannot mount: $tmp/zeros" mount.holdfast "$tmp/zeros" "$dir"
+says "unknown option 'colour'" mount.holdfast "$vol" "$dir" -o ro,colour
+says "unknown option or missing argument: -x" mount.holdfast "$vol" "$dir" -x
+says "takes a number from 1" mount.holdfast "$vol" "$dir" -o max_inodes=none
+says "cannot be remounted" mount.holdfast "$vol" "$dir" -o remount,ro
+no_fuse() {
+	unshare -m sh -c 'mkdir "$1/dev" && mount -t tmpfs none "$1/dev" && mknod "$1/dev/null" c 1 3 && mkdir "$1/dev/shm" &&
+		mount --bind /dev/shm "$1/dev/shm" && mount --move "$1/dev" /dev && exec mount.holdfast "$2" "$3"' sh "$tmp" "$vol" "$dir"
+}
+says "modprobe fuse" no_fuse
+chmod 755 "$tmp"
+if setpriv --reuid 65534 --regid 65534 --clear-groups true 2>/dev/null; then
+	says "mount.holdfast:" setpriv --reuid 65534 --regid 65534 --clear-groups "$(command -v mount.holdfast)" "$vol" "$dir"
+fi
+mountpoint -q "$dir" && fail "mounted by bad input"
+cmp "$vol" "$tmp/before" || fail "bad input changed the volume"
+
+# ---- a round of work, by umount
+round() {
+	mkdir "$dir/ops-$1" || fail "mkdir"
+	"$ops" "$dir/ops-$1" $1 || fail "operations with '$1'"
+	rm -rf "$dir/ops-$1" || fail "rm -rf"
+}
+mount.holdfast "$vol" "$dir" -o allow_other || fail "mount"
+round plain
+grep -q " $dir fuse.holdfast rw,.*default_permissions,allow_other" /proc/mounts || fail "/proc/mounts: $(grep holdfast /proc/mounts)"
+says "mounted on $dir" fsck.holdfast "$vol"
+says "mounted on $dir" holdfast ls "$vol" /
+says "mounted on $dir" mkfs.holdfast -f "$vol"
+says "mounted on $dir" mount.holdfast "$vol" "$tmp"
+holdfast busy "$vol" | grep -q "mounted by process $(server) on $dir" || fail "busy: $(holdfast busy "$vol")"
+umount "$dir" || fail "umount"
+clean umount
+
+# ---- without the page cache, as mount(8) and fstab would say it, by fusermount3
+mount.holdfast "$vol" "$dir" -n -t holdfast -o rw,nosuid,nodev,noexec,user,x-systemd.automount,direct_io,allow_other || fail "mount"
+round direct_io
+grep -q " $dir fuse.holdfast rw,nosuid,nodev,noexec," /proc/mounts || fail "/proc/mounts: $(grep holdfast /proc/mounts)"
+echo kept >"$dir/kept"
+fusermount3 -u "$dir" || fail "fusermount3 -u"
+clean fusermount3
+
+# ---- read-only
+mount.holdfast "$vol" "$dir" -o ro || fail "mount -o ro"
+[ "$(cat "$dir/kept")" = kept ] || fail "read-only: the file is not there"
+says "Read-only" touch "$dir/new"
+says "Read-only" rm "$dir/kept"
+umount "$dir"
+
+# ---- SIGTERM, with an open file that has no name any more; before it, no access times
+mount.holdfast "$vol" "$dir" -o noatime || fail "mount -o noatime"
+before=$(stat -c %x "$dir/kept")
+cat "$dir/kept" >/dev/null
+[ "$(stat -c %x "$dir/kept")" = "$before" ] || fail "noatime: reading moved the access time"
+exec 7>"$dir/open"
+echo bytes >&7
+rm "$dir/open"
+pid=$(server)
+kill -TERM "$pid"
+wait_gone "$pid"
+mountpoint -q "$dir" && fail "still mounted after SIGTERM"
+echo more >&7 2>/dev/null && fail "an open file outlives its mount"
+exec 7>&-
+clean SIGTERM
+
+# ---- in the foreground, SIGINT
+env --default-signal=INT mount.holdfast -f "$vol" "$dir" 2>"$tmp/err" &
+pid=$!
+for _ in $(seq 100); do mountpoint -q "$dir" && break; sleep 0.02; done
+echo foreground >"$dir/f" || fail "foreground"
+kill -INT $pid
+wait $pid || fail "foreground: exit status $?, $(cat "$tmp/err")"
+clean SIGINT
+
+# ---- SIGKILL: what had returned is there
+mount.holdfast "$vol" "$dir" || fail "mount"
+mkdir "$dir/k"
+for i in $(seq 50); do echo "$i" >"$dir/k/$i"; done
+mv "$dir/k/50" "$dir/k/fifty"
+rm "$dir/k/49"
+pid=$(server)
+kill -KILL "$pid"
+says "not connected" ls "$dir"
+umount "$dir"
+wait_gone "$pid"
+clean SIGKILL
+mount.holdfast "$vol" "$dir" || fail "mount after SIGKILL"
+[ "$(ls "$dir/k" | wc -l)" = 49 ] && [ "$(cat "$dir/k/fifty")" = 50 ] && [ "$(cat "$dir/k/7")" = 7 ] && [ ! -e "$dir/k/49" ] ||
+	fail "after SIGKILL: $(ls "$dir/k")"
+umount "$dir"
+
+# ---- and so that the mount goes with it
+if mount.holdfast "$vol" "$dir" -o auto_unmount; then
+	pid=$(server)
+	kill -KILL "$pid"
+	for _ in $(seq 100); do mountpoint -q "$dir" 2>/dev/null || break; sleep 0.02; done
+	mountpoint -q "$dir" && fail "auto_unmount did not"
+	clean auto_unmount
+else
+	fail "mount -o auto_unmount"
+fi
+
+# ---- mount(8) and umount(8), where a file can be put over /sbin for them alone
+by_mount8() {
+	unshare -m bash -c '
+		sbin=$(realpath /sbin)
+		mkdir "$1/upper" "$1/work" && mount -t overlay overlay -o "lowerdir=$sbin,upperdir=$1/upper,workdir=$1/work" "$sbin" 2>/dev/null &&
+			cp "$(command -v mount.holdfast)" "$sbin/" || exit 77
+		mount -t holdfast -o ro,noatime "$2" "$3" && cat "$3/kept" >/dev/null && umount "$3"' bash "$tmp" "$vol" "$dir"
+}
+by_mount8
+case $? in
+0) clean "mount(8)" ;;
+77) echo "not tried: mount -t holdfast" ;;
+*) fail "mount -t holdfast" ;;
+esac
+
+cat "$tmp"/sanitizer* 2>/dev/null && fail "sanitizers found something"
+[ $failed = 0 ] && echo "all as it should be"
+exit $failed
