@@ -13,7 +13,18 @@ static void path_new(const struct hf_volume *vol, struct name_new *n, uint32_t m
 	n->setgid_inherit = true;
 }
 
-/* A trailing slash asks for a directory: only mkdir may be asked for one that is not there yet. */
+/* A name with a slash behind it, which asks for a directory, where something else is to be made. */
+static int path_slash(struct inode *dir, const char *name)
+{
+	struct inode *in;
+	int err = name_lookup(dir, name, &in);
+
+	if (!err)
+		inode_put(in);
+	return err ? err : -EEXIST;
+}
+
+/* Only mkdir may be asked for a directory that is not there yet. */
 static int path_create(struct hf_volume *vol, const char *path, const struct name_new *n,
 		       const char *what)
 {
@@ -26,7 +37,7 @@ static int path_create(struct hf_volume *vol, const char *path, const struct nam
 	if (err)
 		return (int)enter_leave(err, what);
 	if (is_dir && !S_ISDIR(n->mode)) {
-		err = -ENOENT;
+		err = path_slash(dir, last);
 	} else {
 		ticket = gate_enter(&vol->gate);
 		err = name_create(dir, last, n, NULL);
@@ -134,7 +145,7 @@ HF_API int hf_link(hf_volume *vol, const char *oldpath, const char *newpath)
 	if (err)
 		goto out;
 	if (is_dir) {
-		err = -ENOENT;
+		err = path_slash(dir, last);
 	} else {
 		ticket = gate_enter(&vol->gate);
 		err = name_link(in, dir, last);
@@ -146,6 +157,19 @@ out:
 	return (int)enter_leave(err, "link");
 }
 
+/* A slash behind the name: nothing that can be unlinked. */
+static int unlink_slash(struct inode *dir, const char *name)
+{
+	struct inode *in;
+	int err = name_lookup(dir, name, &in);
+
+	if (err)
+		return err;
+	err = S_ISDIR(in->type) ? -EISDIR : -ENOTDIR;
+	inode_put(in);
+	return err;
+}
+
 static int path_unlink(hf_volume *vol, const char *path, const struct hf_how *how)
 {
 	struct inode *dir;
@@ -155,7 +179,7 @@ static int path_unlink(hf_volume *vol, const char *path, const struct hf_how *ho
 
 	if (err)
 		return (int)enter_leave(err, "unlink");
-	err = is_dir ? -ENOTDIR : names_unlink(dir, last, how);
+	err = is_dir ? unlink_slash(dir, last) : names_unlink(dir, last, how);
 	inode_put(dir);
 	return (int)enter_leave(err, "unlink");
 }
