@@ -275,8 +275,9 @@ static int open_tmpfile(struct hf_volume *vol, const struct name_new *n, unsigne
 
 static int open_tmpfile_path(struct open_walk *w, struct hf_file **out)
 {
-	const struct name_new n = {
+	struct name_new n = {
 	    .mode = S_IFREG | (w->mode & 07777), .uid = w->vol->uid, .gid = w->vol->gid};
+	struct hf_stat st;
 	struct inode *dir;
 	char last[256];
 	bool is_dir;
@@ -284,8 +285,10 @@ static int open_tmpfile_path(struct open_walk *w, struct hf_file **out)
 
 	if (err)
 		return err;
-	err = S_ISDIR(dir->type) ? 0 : -ENOTDIR;
+	err = S_ISDIR(dir->type) ? stat_inode(dir, &st) : -ENOTDIR;
 	inode_put(dir);
+	if (!err && (st.mode & S_ISGID))
+		n.gid = st.gid;
 	return err ? err : open_tmpfile(w->vol, &n, w->flags, out);
 }
 
