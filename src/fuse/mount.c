@@ -60,16 +60,14 @@ static int mount_volume(struct mount *m)
 	return err ? tool_fail(err, "cannot mount") : EXIT_OK;
 }
 
-/* Files that are still open when the mount is gone: their processes get ENOTCONN from now on, the volume is made durable and left
- * to them. What they had unlinked the next mount frees. */
+/* Whoever has files open when the mount is gone gets ENOTCONN for them from now on. */
 static int mount_volume_end(struct mount *m)
 {
-	int err = m->vol ? hf_unmount(&m->vol) : 0;
+	int err = 0;
 
-	if (err == -EBUSY) {
-		err = hf_unmount_force(m->vol);
-		err = err > 0 ? 0 : err;
-	}
+	handle_close_all(m);
+	if (m->vol)
+		err = hf_unmount(&m->vol);
 	return err ? tool_fail(err, "unmount") : EXIT_OK;
 }
 
@@ -130,7 +128,7 @@ static int mount_serve(struct mount *m, struct daemon *d)
 
 int main(int argc, char **argv)
 {
-	struct mount m = {0};
+	struct mount m = {.lock = PTHREAD_MUTEX_INITIALIZER};
 	struct daemon d;
 	int status, end, err;
 

@@ -10,6 +10,7 @@
 #define FUSE_USE_VERSION 312
 #include <fuse_lowlevel.h>
 #include <holdfast.h>
+#include <pthread.h>
 #include <stdbool.h>
 
 struct mount_options {
@@ -20,12 +21,39 @@ struct mount_options {
 	unsigned max_threads, max_inodes;	/* 0: the default */
 };
 
+/* An open file or directory: what the kernel keeps of it is the address. */
+struct handle {
+	struct handle *next, *prev;	/* of all */
+	hf_file *file;			/* or, with what ops_dir.c keeps: */
+	hf_dir *dir;
+	uint64_t pos;			/* cookie of what comes next */
+	bool waits;
+	struct hf_dirent entry;		/* if it waits */
+};
+
 struct mount {
 	struct mount_options opt;
 	hf_volume *vol;
 	struct hf_id root;
 	struct fuse_session *se;
+	pthread_mutex_t lock;		/* of the list */
+	struct handle *handles;
 };
+
+/* ---- handle.c */
+/* Closes what is given when it fails: -ENOMEM. */
+int handle_new(struct mount *m, hf_file *file, hf_dir *dir, struct fuse_file_info *fi);
+int handle_close(struct mount *m, struct handle *h);
+/* What the kernel will not release any more. */
+void handle_close_all(struct mount *m);
+static inline struct handle *handle_of(const struct fuse_file_info *fi)
+{
+	return (struct handle *)(uintptr_t)fi->fh;
+}
+static inline hf_file *file_of(const struct fuse_file_info *fi)
+{
+	return handle_of(fi)->file;
+}
 
 /* ---- options.c: -1: go on; otherwise the exit status, all is told. */
 int options_parse(int argc, char **argv, struct mount_options *out);
@@ -98,10 +126,5 @@ void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const char *
 void op_getxattr(fuse_req_t req, fuse_ino_t node, const char *name, size_t size);
 void op_listxattr(fuse_req_t req, fuse_ino_t node, size_t size);
 void op_removexattr(fuse_req_t req, fuse_ino_t node, const char *name);
-
-static inline hf_file *file_of(const struct fuse_file_info *fi)
-{
-	return (hf_file *)(uintptr_t)fi->fh;
-}
 
 #endif

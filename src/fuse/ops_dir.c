@@ -5,73 +5,51 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct stream {
-	hf_dir *dir;
-	uint64_t pos;			/* cookie of what comes next */
-	bool waits;
-	struct hf_dirent entry;
-};
-
-static struct stream *stream_of(const struct fuse_file_info *fi)
-{
-	return (struct stream *)(uintptr_t)fi->fh;
-}
-
-static int stream_close(struct stream *s)
-{
-	int err = hf_closedir(&s->dir);
-
-	free(s);
-	return err;
-}
-
 void op_opendir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
 	struct mount *m = mount_of(req);
-	struct stream *s = calloc(1, sizeof(*s));
 	struct hf_id id;
-	int err = s ? node_id(m, node, &id) : -ENOMEM;
+	hf_dir *dir;
+	int err = node_id(m, node, &id);
 
 	if (!err)
-		err = hf_inode_opendir(m->vol, id, &s->dir);
-	if (err) {
-		free(s);
+		err = hf_inode_opendir(m->vol, id, &dir);
+	if (!err)
+		err = handle_new(m, NULL, dir, fi);
+	if (err)
 		reply_err(req, err);
-		return;
-	}
-	fi->fh = (uintptr_t)s;
-	if (fuse_reply_open(req, fi) == -ENOENT)
-		(void)stream_close(s);
+	else if (fuse_reply_open(req, fi) == -ENOENT)
+		(void)handle_close(m, handle_of(fi));
 }
 
 void op_releasedir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
 	(void)node;
-	reply_err(req, stream_close(stream_of(fi)));
+	reply_err(req, handle_close(mount_of(req), handle_of(fi)));
 }
 
-/* 1: there is one in s->entry; 0: the end. */
-static int stream_next(struct stream *s)
+/* 1: there is one in h->entry; 0: the end. */
+static int stream_next(struct handle *h)
 {
-	int ret = s->waits ? 1 : hf_readdir(s->dir, &s->entry);
+	int ret = h->waits ? 1 : hf_readdir(h->dir, &h->entry);
 
-	s->waits = ret == 1;
+	h->waits = ret == 1;
 	return ret;
 }
 
-static void stream_taken(struct stream *s)
+static void stream_taken(struct handle *h)
 {
-	s->waits = false;
-	s->pos = s->entry.cookie;
+	h->waits = false;
+	h->pos = h->entry.cookie;
 }
 
-static void stream_seek(struct stream *s, uint64_t pos)
+static void stream_seek(struct handle *h, uint64_t pos)
 {
-	if (s->pos == pos)
+	if (h->pos == pos)
 		return;
-	hf_seekdir(s->dir, pos);
-	s->pos = pos;
-	s->waits = false;
+	hf_seekdir(h->dir, pos);
+	h->pos = pos;
+	h->waits = false;
 }
 
 /* ---- one entry into the answer: how much it takes; more than 'left': it did not fit; 0: not to be told */
@@ -121,17 +99,17 @@ static size_t listing_add(const struct listing *l, const struct hf_dirent *d, ch
 }
 
 /* Bytes, or an error if there is not even one entry. */
-static ssize_t listing_fill(const struct listing *l, struct stream *s, char *buf, size_t size)
+static ssize_t listing_fill(const struct listing *l, struct handle *h, char *buf, size_t size)
 {
 	size_t used = 0, n;
-	int ret = stream_next(s);
+	int ret = stream_next(h);
 
-	for (; ret == 1; ret = stream_next(s)) {
-		n = listing_add(l, &s->entry, buf + used, size - used);
+	for (; ret == 1; ret = stream_next(h)) {
+		n = listing_add(l, &h->entry, buf + used, size - used);
 		if (n > size - used)
 			break;
 		used += n;
-		stream_taken(s);
+		stream_taken(h);
 	}
 	return ret < 0 && used == 0 ? ret : (ssize_t)used;
 }
@@ -139,15 +117,15 @@ static ssize_t listing_fill(const struct listing *l, struct stream *s, char *buf
 static void readdir_any(fuse_req_t req, fuse_ino_t node, size_t size, off_t off, struct fuse_file_info *fi, bool plus)
 {
 	struct listing l = {.req = req, .plus = plus};
-	struct stream *s = stream_of(fi);
+	struct handle *h = handle_of(fi);
 	char *buf = malloc(size);
 	ssize_t n = -ENOMEM;
 
-	stream_seek(s, (uint64_t)off);
+	stream_seek(h, (uint64_t)off);
 	if (buf)
 		n = plus ? node_id(mount_of(req), node, &l.dir) : 0;
 	if (n == 0)
-		n = listing_fill(&l, s, buf, size);
+		n = listing_fill(&l, h, buf, size);
 	if (n < 0)
 		reply_err(req, (int)n);
 	else

@@ -31,20 +31,13 @@ static int file_open(struct mount *m, const struct hf_stat *st, struct fuse_file
 	hf_file *file;
 	int err = hf_inode_open(m->vol, st->id, open_flags(fi), &file);
 
+	if (!err)
+		err = handle_new(m, file, NULL, fi);
 	if (err)
 		return err;
-	fi->fh = (uintptr_t)file;
 	fi->direct_io = m->opt.direct_io;
 	fi->keep_cache = !fi->direct_io && open_keeps_cache(m, st);
 	return 0;
-}
-
-/* The kernel has not taken the answer: it will not release what it does not know. */
-static void file_forget(struct fuse_file_info *fi)
-{
-	hf_file *file = file_of(fi);
-
-	(void)hf_close(&file);
 }
 
 void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
@@ -58,7 +51,7 @@ void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	if (err)
 		reply_err(req, err);
 	else if (fuse_reply_open(req, fi) == -ENOENT)
-		file_forget(fi);
+		(void)handle_close(m, handle_of(fi)); /* the caller was killed: the kernel will not release it */
 }
 
 /* The kernel keeps others out of the directory meanwhile. That the name is there although the kernel did not know it is possible
@@ -91,15 +84,13 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	if (err)
 		reply_err(req, err);
 	else if (fuse_reply_create(req, &e, fi) == -ENOENT)
-		file_forget(fi);
+		(void)handle_close(m, handle_of(fi));
 }
 
 void op_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
-	hf_file *file = file_of(fi);
-
 	(void)node;
-	reply_err(req, hf_close(&file));
+	reply_err(req, handle_close(mount_of(req), handle_of(fi)));
 }
 
 /* Data and size are durable already; what may wait are times. */

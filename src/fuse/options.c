@@ -2,12 +2,13 @@
 #include "mount.h"
 #include "../tools/tool.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 struct flag {
 	const char *name;
@@ -129,9 +130,23 @@ static int option_path(const char *path, const char *what, char **out)
 	return EXIT_FAILED;
 }
 
+/* Opened, for the kernel may remember attributes of a mount that is dead. */
+static int option_dir(const char *dir)
+{
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0)
+		close(fd);
+	else if (errno != EACCES) {
+		tool_error("%s: cannot be mounted on: %s%s", dir, strerror(errno),
+			   errno == ENOTCONN ? ": unmount what a process that has died left here" : "");
+		return EXIT_FAILED;
+	}
+	return -1;
+}
+
 static int options_operands(struct mount_options *o, int argc, char **argv)
 {
-	struct stat st;
 	int ret;
 
 	if (argc - optind != 2)
@@ -139,10 +154,8 @@ static int options_operands(struct mount_options *o, int argc, char **argv)
 	ret = option_path(argv[optind], "volume", &o->volume);
 	if (ret < 0)
 		ret = option_path(argv[optind + 1], "directory to mount on", &o->dir);
-	if (ret < 0 && (stat(o->dir, &st) != 0 || !S_ISDIR(st.st_mode))) {
-		tool_error("%s: to mount on it, it has to be a directory", argv[optind + 1]);
-		ret = EXIT_FAILED;
-	}
+	if (ret < 0)
+		ret = option_dir(o->dir);
 	return ret;
 }
 
