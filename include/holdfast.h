@@ -16,6 +16,9 @@
  * After -EIO from a change, the volume refuses further changes (-ESHUTDOWN) until it is mounted again, and the change may then
  * be found done.
  *
+ * Bad (poisoned) media: file bytes on it are -EIO, for their range only. Metadata on it: the call that meets it is -EIO, the volume refuses
+ * changes as above, and reads of what is not hit go on. The process gets no SIGBUS, but for its own touch of a pin's or view's page.
+ *
  * Threads: every function may be called from any thread at any time, except that a handle must not be used while or after
  * it is closed. No function is async-signal-safe. No function waits for the network or for another process (except that hf_mount
  * and hf_check give a mount.holdfast that has been unmounted up to 2 s to let the volume go); each may block on internal locks,
@@ -111,7 +114,8 @@ struct hf_mount_options {
 	void *reserved[4];
 };
 /* Opens the volume at path, recovers it if needed, takes the exclusive lock. opts may be NULL. -EBUSY: another process has
- * it (its pid is in the sentence); -EINVAL: no holdfast volume; -EBADMSG, -EUCLEAN: damaged (fsck.holdfast); -EOPNOTSUPP:
+ * it (its pid is in the sentence); -EINVAL: no holdfast volume; -EBADMSG, -EUCLEAN: damaged (fsck.holdfast); -EIO: bad media where
+ * metadata is (read-only, it may still do); -EOPNOTSUPP:
  * unknown feature (its name is in the sentence). Time does not grow with the data. */
 HF_API int hf_mount(hf_volume **out, const char *path, const struct hf_mount_options *opts);
 /* A new, empty, volatile volume in a memfd. */

@@ -316,5 +316,5 @@ HF_API ssize_t hf_inode_readlink(hf_volume *vol, struct hf_id id, char *buf, siz
 	if (err)
 		return enter_leave(err, "readlink");
 	memcpy(buf, target.s, len < size ? len : size);
-	return (ssize_t)len;
+	return enter_leave((ssize_t)len, "readlink");
 }

@@ -57,7 +57,9 @@ static int enter_dir(struct hf_dir *dir)
 {
 	int err = enter_dir_to_leave(dir);
 
-	return err ? err : enter_volume(dir->vol);
+	if (!err)
+		err = enter_volume(dir->vol);
+	return err ? err : inode_intact(dir->in);
 }
 
 /* Takes over the reference, also on failure. */
@@ -98,7 +100,7 @@ HF_API int hf_opendir(hf_volume *vol, const char *path, hf_dir **out)
 	err = path_inode(vol, path, true, &in);
 	if (!err)
 		err = stream_open(vol, in, out);
-	return (int)enter_leave(err == -ESTALE ? -ENOENT : err, "opendir");
+	return (int)enter_leave_handle(err == -ESTALE ? -ENOENT : err, "opendir");
 }
 
 HF_API int hf_inode_opendir(hf_volume *vol, struct hf_id id, hf_dir **out)
@@ -117,7 +119,7 @@ HF_API int hf_inode_opendir(hf_volume *vol, struct hf_id id, hf_dir **out)
 	err = inode_get(&vol->fs, INUM(id.ino), id.gen, &in);
 	if (!err)
 		err = stream_open(vol, in, out);
-	return (int)enter_leave(err, "opendir");
+	return (int)enter_leave_handle(err, "opendir");
 }
 
 HF_API int hf_closedir(hf_dir **dir)
@@ -195,7 +197,7 @@ HF_API int hf_readdir(hf_dir *dir, struct hf_dirent *out)
 	memset(out, 0, sizeof(*out));
 	if (dir->pos < 2) {
 		stream_dots(dir, out);
-		return 1;
+		return (int)enter_leave(inode_intact(dir->in) ? -EIO : 1, "readdir");
 	}
 	if (dir->pos >= STREAM_END)
 		return 0;

@@ -3,6 +3,15 @@
 
 #include <string.h>
 
+/* What the call under way has entered, and how much bad media had been met there. */
+static HF_TLS struct pm *enter_pm;
+static HF_TLS uint32_t enter_bad;
+
+void enter_forget(void)
+{
+	enter_pm = NULL;
+}
+
 static int enter_magic(const void *handle, uint64_t magic, const char *what)
 {
 	const struct pool_item *it = handle;
@@ -28,22 +37,18 @@ static int enter_fork(uint64_t token)
 
 static int enter_writable(struct hf_volume *vol)
 {
-	int err;
-
 	if (vol->fs.read_only)
 		return err_set(-EROFS, "the volume is mounted read-only");
-	err = journal_state(vol->fs.journal);
-	if (err)
-		return err_set(err,
-			       "the volume takes no changes since a failed commit: mount it again");
-	return 0;
+	return journal_state(vol->fs.journal) == 0 ? 0 : journal_refuse(vol->fs.journal);
 }
 
 static int enter_forced(struct hf_volume *vol)
 {
-	if (atomic_load_explicit(&vol->forced, memory_order_relaxed) == VOLUME_NORMAL)
-		return 0;
-	return err_set(-ESHUTDOWN, "the volume was unmounted by force");
+	if (atomic_load_explicit(&vol->forced, memory_order_relaxed) != VOLUME_NORMAL)
+		return err_set(-ESHUTDOWN, "the volume was unmounted by force");
+	enter_pm = vol->fs.pm;
+	enter_bad = pm_bad(vol->fs.pm);
+	return 0;
 }
 
 int enter_volume_to_leave(struct hf_volume *vol)
@@ -51,6 +56,7 @@ int enter_volume_to_leave(struct hf_volume *vol)
 	int err;
 
 	err_clear();
+	enter_forget();
 	err = enter_magic(vol, VOLUME_MAGIC, "volume");
 	return err ? err : enter_fork(vol->fork_token);
 }
@@ -74,6 +80,7 @@ int enter_file_to_leave(struct hf_file *file)
 	int err;
 
 	err_clear();
+	enter_forget();
 	err = enter_magic(file, FILE_MAGIC, "file");
 	return err ? err : enter_fork(file->fork_token);
 }
@@ -82,7 +89,9 @@ int enter_file(struct hf_file *file)
 {
 	int err = enter_file_to_leave(file);
 
-	return err ? err : enter_forced(file->vol);
+	if (!err)
+		err = enter_forced(file->vol);
+	return err ? err : inode_intact(file->in);
 }
 
 int enter_view_to_leave(struct hf_view *view)
@@ -90,6 +99,7 @@ int enter_view_to_leave(struct hf_view *view)
 	int err;
 
 	err_clear();
+	enter_forget();
 	err = enter_magic(view, VIEW_MAGIC, "view");
 	return err ? err : enter_fork(view->fork_token);
 }
@@ -98,7 +108,9 @@ int enter_view(struct hf_view *view)
 {
 	int err = enter_view_to_leave(view);
 
-	return err ? err : enter_forced(view->vol);
+	if (!err)
+		err = enter_forced(view->vol);
+	return err ? err : inode_intact(view->in);
 }
 
 int enter_inode_change(struct hf_file *file)
@@ -119,8 +131,19 @@ int enter_file_change(struct hf_file *file)
 	return enter_writable(file->vol);
 }
 
+/* Bad media was met since the call entered, by whatever thread: what it found may come from there. A structure that was
+ * replaced before and fails its verifier now is bad media too, and no damage. */
+static int64_t enter_leave_bad(const struct pm *pm, int64_t ret, uint32_t bad)
+{
+	if (pm_bad(pm) != bad || ret == -EUCLEAN || ret == -EBADMSG)
+		return pm_bad_error(pm);
+	return ret;
+}
+
 int64_t enter_leave(int64_t ret, const char *what)
 {
+	if (enter_pm && pm_bad(enter_pm) != 0)
+		ret = enter_leave_bad(enter_pm, ret, enter_bad);
 	if (ret < 0 && err_msg()[0] == '\0')
 		err_set((int)ret, "%s: %s", what, strerrordesc_np((int)-ret));
 	return ret;
@@ -128,8 +151,13 @@ int64_t enter_leave(int64_t ret, const char *what)
 
 /* Damage and bad buffers are always told by the layer that found it, with what and where; of the
  * rest the code says enough. */
-int64_t enter_leave_fast(int64_t ret, const char *what)
+int64_t enter_leave_fast(const struct hf_file *file, uint32_t bad, int64_t ret, const char *what)
 {
+	const struct pm *pm = file->vol->fs.pm;
+
+	if (pm_bad(pm) != 0)
+		ret = inode_intact(file->in) ? -EIO : enter_leave_bad(pm, ret, bad);
+	enter_forget();
 	if (ret == -EIO || ret == -EUCLEAN || ret == -EBADMSG || ret == -EFAULT || ret == -ENOSPC)
 		return enter_leave(ret, what);
 	if (ret < 0)

@@ -112,6 +112,7 @@ HF_API int hf_format(const char *path, const struct hf_format_options *opts)
 	int err;
 
 	err_clear();
+	enter_forget();
 	if (!path)
 		return err_set(-EINVAL, "format: the path is NULL");
 	err = enter_options(&o, sizeof(o), opts);

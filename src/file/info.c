@@ -30,8 +30,11 @@ HF_API int hf_statfs(hf_volume *vol, struct hf_statfs *out)
 	st.inodes_used = itable_in_use(&vol->fs);
 	st.inodes_free = itable_free(&vol->fs);
 	st.name_max = FMT_NAME_MAX;
-	*out = st;
-	return 0;
+	/* The counters do not know which of the lines and bitmaps they were read from is bad. */
+	err = pm_bad(vol->fs.pm) == 0 ? 0 : pm_bad_error(vol->fs.pm);
+	if (!err)
+		*out = st;
+	return (int)enter_leave(err, "statfs");
 }
 
 static void info_text(char *to, size_t size, const char *from)

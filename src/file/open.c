@@ -55,6 +55,8 @@ int open_uncount(struct hf_volume *vol, struct inode *in)
 		err = how_reap(&h, in);
 		gate_leave(&vol->gate, ticket);
 		err = how_close(&h, err);
+		if (err && pm_bad(vol->fs.pm) != 0)
+			err = pm_bad_error(vol->fs.pm);
 	}
 	inode_put(in);
 	return err;
@@ -349,7 +351,7 @@ HF_API int hf_open(hf_volume *vol, const char *path, unsigned flags, uint32_t mo
 		err = open_any(&w, path, out);
 	if (!err && !(flags & HF_O_TMPFILE))
 		memcpy((*out)->name, w.name, sizeof(w.name));
-	return (int)enter_leave(err, "open");
+	return (int)enter_leave_handle(err, "open");
 }
 
 HF_API int hf_close(hf_file **file)
@@ -422,7 +424,7 @@ HF_API int hf_inode_open(hf_volume *vol, struct hf_id id, unsigned flags, hf_fil
 		err = inode_get(&vol->fs, INUM(id.ino), id.gen, &in);
 	if (!err)
 		err = open_inode(vol, in, flags, out);
-	return (int)enter_leave(err, "open");
+	return (int)enter_leave_handle(err, "open");
 }
 
 HF_API int hf_inode_tmpfile(hf_volume *vol, const struct hf_create *how, unsigned open_flags,
@@ -448,5 +450,5 @@ HF_API int hf_inode_tmpfile(hf_volume *vol, const struct hf_create *how, unsigne
 		return err;
 	n = (struct name_new){
 	    .mode = S_IFREG | (how->mode & 07777), .uid = how->uid, .gid = how->gid};
-	return (int)enter_leave(open_tmpfile(vol, &n, open_flags, out), "tmpfile");
+	return (int)enter_leave_handle(open_tmpfile(vol, &n, open_flags, out), "tmpfile");
 }

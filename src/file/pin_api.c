@@ -228,7 +228,7 @@ HF_API int hf_pin(hf_file *file, uint64_t off, uint64_t len, const struct hf_pin
 	}
 	if (!err)
 		*out = c.id;
-	return (int)enter_leave(err, "pin");
+	return (int)enter_leave_handle(err, "pin");
 }
 
 HF_API int hf_unpin(hf_volume *vol, hf_pin_id pin)

@@ -156,7 +156,9 @@ HF_API ssize_t hf_pread(hf_file *file, void *buf, size_t len, uint64_t off)
 	if (len == 0)
 		return 0;
 	ret = buf ? read_call(file, &iov, off, iov.iov_len) : -EINVAL;
-	return ret < 0 ? enter_leave_fast(ret, "read") : ret;
+	if (ret < 0 || __builtin_expect(pm_bad(file->vol->fs.pm) != 0, 0))
+		return enter_leave_fast(file, pm_bad(file->vol->fs.pm), ret, "read");
+	return ret;
 }
 
 HF_API ssize_t hf_preadv(hf_file *file, const struct iovec *iov, int iovcnt, uint64_t off)

@@ -44,6 +44,8 @@ int stat_inode(struct inode *in, struct hf_stat *out)
 	else
 		stat_fill(in, &st);
 	rwl_rdunlock(&in->layout);
+	if (!err)
+		err = inode_intact(in);
 	if (!err && out)
 		*out = st;
 	return err;

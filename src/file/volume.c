@@ -42,6 +42,26 @@ static void volume_pm_args(struct pm_open_args *args, const struct hf_mount_opti
 	}
 }
 
+/* A pin's holder has the address of its blocks: his touch of a bad one is his own (poison.h). */
+static bool volume_lent(const void *ctx, moff_t off)
+{
+	return space_pinned((struct space *)(uintptr_t)ctx, moff_to_mblk(off), 1);
+}
+
+/* Bad media that was met on the way: what it stood for is missing in what was read. To read the rest, allocation lines
+ * are not needed. */
+static int volume_open_bad(const struct hf_volume *vol, int err)
+{
+	const struct pm *pm = vol->fs.pm;
+
+	if (pm_bad(pm) == 0 || (!err && vol->fs.read_only))
+		return err;
+	return err_set(-EIO,
+		       "bad media at byte %llu, where metadata is. Mounted read-only, what can be read can be copied off; fsck.holdfast "
+		       "names the files that are hit",
+		       (unsigned long long)pm_bad_first(pm));
+}
+
 /* Journal, space, inodes, orphans: each needs those before it. On failure what was opened is
  * closed. */
 static int volume_open_layers(struct hf_volume *vol, const struct hf_mount_options *opts)
@@ -52,7 +72,7 @@ static int volume_open_layers(struct hf_volume *vol, const struct hf_mount_optio
 
 	err = journal_open(fs->pm, &fs->geo, &fs->journal);
 	if (err)
-		return err_prefix(err, "%s", fs->pm->path);
+		return volume_open_bad(vol, err);
 	journal_stat(fs->journal, &js);
 	vol->replayed = js.replayed;
 	err = space_open(fs->pm, &fs->geo, fs->journal, &fs->space);
@@ -70,8 +90,12 @@ static int volume_open_layers(struct hf_volume *vol, const struct hf_mount_optio
 		goto out_orphans;
 	if (!fs->read_only)
 		err = inode_recover_orphans(fs, &vol->orphans_finished);
-	if (!err)
+	err = volume_open_bad(vol, err);
+	if (!err) {
+		fs->pm->lent_ctx = fs->space;
+		fs->pm->lent = volume_lent;
 		return 0;
+	}
 	pins_close(fs);
 out_orphans:
 	orphans_close(fs);
@@ -83,7 +107,7 @@ out_journal:
 	/* What recovery has committed so far is in the journal; the next mount goes on from there.
 	 */
 	journal_close(&fs->journal);
-	return err_prefix(err, "%s", fs->pm->path);
+	return volume_open_bad(vol, err);
 }
 
 int volume_open(struct pm *pm, const struct hf_mount_options *opts, struct hf_volume **out)
@@ -116,8 +140,10 @@ int volume_open(struct pm *pm, const struct hf_mount_options *opts, struct hf_vo
 		goto out_vol;
 	}
 	err = volume_open_layers(vol, opts);
-	if (err)
+	if (err) {
+		err_prefix(err, "%s", pm->path);
 		goto out_vol;
+	}
 	*out = vol;
 	return 0;
 out_vol:
@@ -135,6 +161,7 @@ HF_API int hf_mount(hf_volume **out, const char *path, const struct hf_mount_opt
 	int err;
 
 	err_clear();
+	enter_forget();
 	if (!out)
 		return err_set(-EINVAL, "mount: the out-parameter is NULL");
 	*out = NULL;
@@ -159,6 +186,7 @@ HF_API int hf_mount_memory(hf_volume **out, uint64_t bytes, const struct hf_moun
 	int err;
 
 	err_clear();
+	enter_forget();
 	if (!out)
 		return err_set(-EINVAL, "mount: the out-parameter is NULL");
 	*out = NULL;
@@ -224,8 +252,7 @@ static int volume_sync(struct hf_volume *vol)
 		return 0;
 	err = journal_state(vol->fs.journal);
 	if (err)
-		return err_set(err,
-			       "the volume takes no changes since a failed commit: mount it again");
+		return journal_refuse(vol->fs.journal);
 	err = volume_flush_stored(vol);
 	if (err)
 		return err;
@@ -240,6 +267,8 @@ static int volume_take_apart(struct hf_volume *vol)
 	struct fs *fs = &vol->fs;
 	int err;
 
+	enter_forget();
+	fs->pm->lent = NULL;
 	pins_close(fs);
 	orphans_close(fs);
 	itable_close(fs);
@@ -345,6 +374,7 @@ HF_API int hf_unmount_force(hf_volume *vol)
 	if (!atomic_compare_exchange_strong(&vol->forced, &normal, VOLUME_FORCING))
 		return err_set(-ESHUTDOWN, "the volume was unmounted by force");
 	err = volume_settle(vol);
+	enter_forget();
 	volume_hold(vol);
 	atomic_store(&vol->forced, VOLUME_FORCED);
 	left = volume_users(vol);

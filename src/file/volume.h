@@ -73,8 +73,16 @@ int enter_view_to_leave(struct hf_view *view);
 /* Gives a failure a sentence if no layer below did, and passes ret on: what every public function
  * returns. Without enter_clear() at the beginning the sentence may be an older one. */
 int64_t enter_leave(int64_t ret, const char *what);
-/* The same for functions that do not clear at their beginning, to be fast. */
-int64_t enter_leave_fast(int64_t ret, const char *what) __attribute__((cold));
+/* The same for functions that do not clear at their beginning, to be fast. bad: pm_bad() as it was then; who does not know, but has
+ * asked all its sources (pm_guarded_read, inode_intact), gives what it is now. */
+int64_t enter_leave_fast(const struct hf_file *file, uint32_t bad, int64_t ret, const char *what) __attribute__((cold));
+/* For those that give a handle: a success stands (what led to it was verified), for the handle is there. */
+static inline int64_t enter_leave_handle(int64_t ret, const char *what)
+{
+	return ret < 0 ? enter_leave(ret, what) : ret;
+}
+/* The volume may be gone before this thread's call leaves. */
+void enter_forget(void);
 /* An option struct of a caller who may be older or newer than the library. */
 int enter_options(void *to, size_t size, const void *from);
 

@@ -543,7 +543,7 @@ static ssize_t write_one(hf_file *file, const void *buf, size_t len, uint64_t of
 	else
 		ret = write_call(&c, true);
 	if (ret < 0)
-		return enter_leave_fast(ret, "write");
+		return enter_leave_fast(file, 0, ret, "write"); /* it entered, so there was none */
 	if (off_out)
 		*off_out = len ? c.off : data_size(file->in);
 	return ret;

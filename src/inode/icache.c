@@ -425,6 +425,11 @@ int inode_get(struct fs *fs, inum_t ino, uint64_t gen, struct inode **out)
 		if (err)
 			return err;
 	}
+	err = inode_intact(in);
+	if (err) {
+		inode_put(in);
+		return err;
+	}
 	if (gen != 0 && in->gen != gen) {
 		inode_put(in);
 		return err_set(-ESTALE, "inode %llu: the number was given to another file since",

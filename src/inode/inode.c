@@ -151,6 +151,16 @@ void inode_free(struct inode *in, struct txn *t)
 	inode_edit_free(&e);
 }
 
+/* ---- bad media */
+
+int inode_lost(const struct inode *in)
+{
+	if (!pm_lost_any(in->fs->pm, in->off, FMT_INODE_SIZE))
+		return 0;
+	return err_set(-EIO, "inode %llu: bad media at byte %llu, where it is", (unsigned long long)in->ino.v,
+		       (unsigned long long)in->off.v);
+}
+
 /* ---- stat */
 
 static struct timespec to_timespec(int64_t ns)

@@ -92,6 +92,12 @@ static inline const struct fmt_inode *inode_media(const struct inode *in)
 {
 	return (const struct fmt_inode *)pm_at(in->fs->pm, in->off);
 }
+/* -EIO: the image is on media that went bad after it was read; what its words seemed to say since means nothing. */
+int inode_lost(const struct inode *in) __attribute__((cold));
+static inline int inode_intact(const struct inode *in)
+{
+	return __builtin_expect(pm_bad(in->fs->pm) != 0, 0) ? inode_lost(in) : 0;
+}
 struct inode_edit {
 	struct inode *in;
 	struct txn *t;

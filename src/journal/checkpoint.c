@@ -141,9 +141,7 @@ int journal_checkpoint(struct journal *j)
 		int err;
 
 		if (journal_state(j) != 0)
-			return err_set(
-			    -ESHUTDOWN,
-			    "the volume takes no changes after a failed commit; mount it again");
+			return journal_refuse(j);
 		if (atomic_load_explicit(&j->published, memory_order_acquire) >= want)
 			return 0;
 		mtx_lock(&j->ckpt_mtx);

@@ -89,7 +89,16 @@ void journal_shutdown(struct journal *j, int err)
 
 int journal_state(const struct journal *j)
 {
-	return atomic_load(&j->shutdown_err) == 0 ? 0 : -ESHUTDOWN;
+	return atomic_load(&j->shutdown_err) == 0 && pm_bad(j->pm) == 0 ? 0 : -ESHUTDOWN;
+}
+
+int journal_refuse(const struct journal *j)
+{
+	if (pm_bad(j->pm) != 0) {
+		pm_bad_error(j->pm);
+		return -ESHUTDOWN;
+	}
+	return err_set(-ESHUTDOWN, "the volume takes no changes since a failed commit: mount it again");
 }
 
 void journal_stat(const struct journal *j, struct journal_stat *out)
@@ -104,7 +113,7 @@ void journal_stat(const struct journal *j, struct journal_stat *out)
 	    .published = journal_published(j),
 	    .shutdown_err = atomic_load(&j->shutdown_err),
 	};
-	out->shutdown = out->shutdown_err != 0;
+	out->shutdown = journal_state(j) != 0;
 	for (uint32_t i = 0; i < j->geo.nlanes; i++)
 		out->commits += atomic_load_explicit(&j->lanes[i].commits, memory_order_relaxed);
 }

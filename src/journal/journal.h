@@ -39,7 +39,9 @@ int journal_checkpoint(struct journal *j);
 jseq_t journal_published(const struct journal *j);	/* a record with seq <= this is never replayed again */
 /* Sticky: every later commit returns -ESHUTDOWN. Keeps the first reason. */
 void journal_shutdown(struct journal *j, int err);
-int journal_state(const struct journal *j);		/* 0 or -ESHUTDOWN */
+/* 0 or -ESHUTDOWN: shut down, or the medium is bad where metadata is (poison.h). */
+int journal_state(const struct journal *j);
+int journal_refuse(const struct journal *j);		/* the sentence for that; -ESHUTDOWN */
 /* This thread's number (from 1), which says the lane it takes first: simulations want the same one in each run. 0: the next. */
 void journal_thread_number(uint32_t n);
 void journal_stat(const struct journal *j, struct journal_stat *out);

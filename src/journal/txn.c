@@ -462,9 +462,7 @@ static int claim_with_room(struct txn *t, uint32_t bytes, struct lane **out, boo
 		int err;
 
 		if (!l)
-			return err_set(
-			    -ESHUTDOWN,
-			    "the volume takes no changes after a failed commit; mount it again");
+			return journal_refuse(j);
 		if (t->entries > l->dirty.mask + 1) {
 			lane_release(l);
 			return err_set(-E2BIG, "transaction: it changes too many lines at once");
@@ -527,9 +525,7 @@ int txn_commit(struct txn *t, jseq_t *seq_out)
 		if (t->j->read_only)
 			err = err_set(-EROFS, "the volume is mounted read-only");
 		else if (journal_state(t->j) != 0)
-			err = err_set(
-			    -ESHUTDOWN,
-			    "the volume takes no changes after a failed commit; mount it again");
+			err = journal_refuse(t->j); /* also of what may have been read from bad media: after the last read */
 		else
 			err = settle_first(t);
 	}

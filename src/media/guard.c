@@ -1,6 +1,7 @@
 #include "media/guard.h"
 #include "media/arch.h"
 #include "media/pm_impl.h"
+#include "media/poison.h"
 
 #include <pthread.h>
 #include <ucontext.h>
@@ -66,8 +67,14 @@ static void guard_handler(int sig, siginfo_t *info, void *ucontext)
 
 	if (is_fault && arch_fixup(ucontext, (uintptr_t)info->si_addr))
 		return;
+	if (is_fault && sig == SIGBUS && poison_fault(info))
+		goto out;
+	/* Bad memory of a volume that nobody has touched yet: who touches it hears of it. */
+	if (sig == SIGBUS && info->si_code == BUS_MCEERR_AO && poison_knows(info->si_addr))
+		goto out;
 	if (!is_fault || !resolve || !resolve(sig, info, ucontext))
 		guard_chain(sig, info, ucontext, is_fault);
+out:
 	errno = saved_errno;
 }
 

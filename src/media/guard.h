@@ -1,9 +1,9 @@
 /* Faults: the library's SIGSEGV and SIGBUS handlers.
  *
  * Installed with the first pm_open; they chain to what was there. A fault inside a guarded copy
- * makes that copy return an error: nothing is resolved. Any other fault goes to the resolver (the
- * views' fault handler) and, if that does not want it, to the handlers that were there before, or
- * to the default action.
+ * makes that copy return an error: nothing is resolved. A SIGBUS in the map of a volume is bad media
+ * (poison.h). Any other fault goes to the resolver (the views' fault handler) and, if that does not
+ * want it, to the handlers that were there before, or to the default action.
  */
 #ifndef HF_MEDIA_GUARD_H
 #define HF_MEDIA_GUARD_H

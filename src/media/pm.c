@@ -1,6 +1,7 @@
 #include "media/arch.h"
 #include "media/dax.h"
 #include "media/pm_impl.h"
+#include "media/poison.h"
 
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -122,6 +123,8 @@ static int pm_map(struct pm *pm, struct source *s)
 		return err_set(-errno, "%s: MADV_DONTFORK: %s", s->path, strerror(errno));
 	pm->base = priv->map;
 	pm->size = len;
+	if (s->kind == PM_DEVDAX)
+		priv->granule = align;
 	return 0;
 }
 
@@ -223,6 +226,7 @@ static struct pm *pm_new(const char *path, const struct pm_open_args *args)
 	pm->no_threads = args->no_threads;
 	snprintf(pm->path, sizeof(pm->path), "%s", path);
 	priv->page_size = (size_t)sysconf(_SC_PAGESIZE);
+	priv->lost_first = UINT64_MAX;
 	return pm;
 }
 
@@ -230,8 +234,10 @@ static void pm_free(struct pm *pm)
 {
 	struct pm_priv *priv = pm_priv_of(pm);
 
-	if (priv->id)
+	if (priv->id) {
+		poison_unregister(pm);
 		page_unregister(priv);
+	}
 	if (priv->pmem2)
 		pmem2_map_delete(&priv->pmem2);
 	if (priv->source)
@@ -262,8 +268,13 @@ static int pm_finish(struct pm *pm, int err, struct pm **out)
 		return err;
 	}
 	pm_choose_ops(pm);
-	page_register(pm_priv_of(pm));
 	pm->fork_token = fork_arm();
+	err = poison_register(pm);
+	if (err) {
+		pm_free(pm);
+		return err;
+	}
+	page_register(pm_priv_of(pm));
 	*out = pm;
 	return 0;
 }

@@ -69,6 +69,10 @@ struct pm {
 	uint64_t fork_token;		/* see pm_is_child */
 	bool read_only;
 	bool no_threads;		/* the layers above start no thread for it */
+	uint32_t bad;			/* atomic: how often plain code met bad media; never goes down: poison.h */
+	/* Was the program given the address of this block? Lock-free and async-signal-safe. NULL: no block was */
+	bool (*lent)(const void *ctx, moff_t off);
+	const void *lent_ctx;
 	char path[256];
 	void *priv;
 };
@@ -111,6 +115,18 @@ static inline uint64_t pm_load64(const struct pm *pm, moff_t off)	/* atomic, acq
 /* True in a child of the process that opened pm: the map is not there, the lock is only inherited. -ESTALE, and take no
  * lock. Async-signal-safe, two cached loads. */
 static inline bool pm_is_child(const struct pm *pm) { return fork_token() != pm->fork_token; }
+
+/* ---- bad media that plain loads and stores met: poison.h says what happens then */
+static inline uint32_t pm_bad(const struct pm *pm) { return __atomic_load_n(&pm->bad, __ATOMIC_ACQUIRE); }
+/* Is any of [off, off+len) replaced by ones? Asked after it was read. */
+bool pm_lost_any(const struct pm *pm, moff_t off, uint64_t len);
+static inline bool pm_lost(const struct pm *pm, moff_t off, uint64_t len)
+{
+	return __builtin_expect(pm_bad(pm) != 0, 0) && pm_lost_any(pm, off, len);
+}
+uint64_t pm_bad_first(const struct pm *pm); /* the offset of the first that was met */
+/* Sets the sentence; -EIO. */
+int pm_bad_error(const struct pm *pm) __attribute__((cold));
 
 /* ---- what is behind the inline paths below: hooks, pages, edges (pm_store.c) */
 #define PM_NT_BULK 4096u	/* from here on libpmem2's copy */
@@ -176,14 +192,14 @@ static inline int pm_flush(struct pm *pm, moff_t off, uint64_t len)
 	return 0;
 }
 
-/* Everything this thread flushed or stored non-temporally is durable when it returns 0. -EIO: msync failed; what is
- * durable is unknown, and every later fence of this pm fails too, in any thread. */
+/* Everything this thread flushed or stored non-temporally is durable when it returns 0. -EIO: msync failed, or a bad page was met;
+ * what is durable is unknown, and every later fence of this pm fails too, in any thread. */
 static inline int pm_fence(struct pm *pm)
 {
 	if (__builtin_expect(pm->hook != NULL || pm->gran == PM_PAGE, 0))
 		return pm_fence_any(pm);
 	insn_fence();
-	return 0;
+	return __builtin_expect(pm_bad(pm) != 0, 0) ? pm_bad_error(pm) : 0;
 }
 
 static inline int pm_persist(struct pm *pm, moff_t off, uint64_t len)

@@ -20,6 +20,9 @@ struct pm_priv {
 	bool sync;	  /* fence calls msync */
 	pthread_mutex_t sync_mutex; /* zeroed is initialised */
 	bool sync_failed; /* atomic */
+	uint64_t *lost;	  /* atomic: a bit per block that was replaced, NULL: none */
+	uint64_t lost_first; /* atomic: the first one's offset, UINT64_MAX: none */
+	uint64_t granule; /* what can be replaced at once; 0: a page */
 	bool edge_failed; /* a hook's flush of an edge failed; the next fence says so. Atomic */
 };
 

@@ -212,6 +212,8 @@ int pm_fence_any(struct pm *pm)
 		insn_fence();
 	if (__atomic_load_n(edge, __ATOMIC_ACQUIRE) && __atomic_exchange_n(edge, false, __ATOMIC_ACQ_REL) && !err)
 		err = err_set(-EIO, "%s: a flush failed: what is on the media is not known", pm->path);
+	if (!err && pm_bad(pm) != 0)
+		err = pm_bad_error(pm);
 	return err;
 }
 
@@ -231,13 +233,19 @@ static int guarded_error(const struct pm *pm, struct pm_fault f, const char *wha
 		       (unsigned long long)f.addr);
 }
 
+/* The copy took the ones that stand for a bad page. */
+static int guarded_lost(const struct pm *pm, moff_t off, const char *what)
+{
+	return err_set(-EIO, "%s: %s failed at byte %llu of the volume: bad media", pm->path, what, (unsigned long long)off.v);
+}
+
 int pm_guarded_read(const struct pm *pm, void *dst, moff_t off, uint64_t len)
 {
 	struct pm_fault f = pm->ops->copy(dst, pm->base + off.v, len);
 
 	if (__builtin_expect(f.faulted != 0, 0))
 		return guarded_error(pm, f, "a read");
-	return 0;
+	return pm_lost(pm, off, len) ? guarded_lost(pm, off, "a read") : 0;
 }
 
 /* An edge goes through a line of our own: its two sides then fault in routines that are guarded. */
@@ -290,5 +298,7 @@ int pm_guarded_write_nt(struct pm *pm, moff_t off, const void *src, uint64_t len
 	} else {
 		f = guarded_nt(pm, pm->base + off.v, src, len);
 	}
-	return f.faulted ? guarded_error(pm, f, "a write") : 0;
+	if (f.faulted)
+		return guarded_error(pm, f, "a write");
+	return pm_lost(pm, off, len) ? guarded_lost(pm, off, "a write") : 0;
 }

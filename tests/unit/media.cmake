@@ -1,5 +1,6 @@
 hf_unit_test(media_store media novalgrind)
 hf_unit_test(media_guard media concurrent novalgrind)
+hf_unit_test(media_poison media concurrent novalgrind)
 hf_unit_test(media_open media novalgrind)
 hf_unit_test(media_device media novalgrind)
 set_tests_properties(media_device PROPERTIES SKIP_RETURN_CODE 77)

@@ -1,0 +1,553 @@
+/* Bad media under each page of a volume, met by every public call: the process lives, what is not hit is read as it was, the rest
+ * is -EIO; changes are -EIO or -ESHUTDOWN, and one that returned 0 is there after the next mount.
+ *
+ * A page of the volume's map is replaced by one that gives SIGBUS, before the mount or when all is open and cached. The file below
+ * stays as it was: what was written while the page was bad is looked at afterwards. */
+#include "file_vol.h"
+#include "file/volume.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+
+#define VOLUME	(8 * MIB)
+#define NAMES	150u /* some buckets */
+#define WIDE	40u  /* extents of the file with a map node */
+#define RESULTS 1000u
+
+static char path[256];
+static uint8_t *master;	   /* the volume's file, as each run finds it */
+static uint64_t huge_page; /* of 512 that are alike */
+static struct {
+	uint64_t first, end;
+} lanes;
+
+/* ---- the volume */
+
+static void make_names(hf_volume *vol, hf_file *f)
+{
+	char name[300];
+
+	OK(hf_mkdir(vol, "/many", 0755));
+	OK(hf_mkdir(vol, "/many/sub", 0755));
+	for (unsigned i = 0; i < NAMES; i++) {
+		snprintf(name, sizeof(name), "/many/%0*u", (int)(1 + i % 90), i);
+		OK(hf_flink(f, name));
+	}
+}
+
+static void make_changes_place(hf_volume *vol)
+{
+	static const char *const files[] = {"/c/over", "/c/hole", "/c/tail", "/c/move", "/c/gone", "/c/cut", "/c/attr", "/c/mode", "/c/link",
+					    "/c/punch"};
+	uint8_t buf[5 * BLK];
+
+	vol_fill(buf, sizeof(buf), 1);
+	OK(hf_mkdir(vol, "/c", 0755));
+	OK(hf_mkdir(vol, "/c/empty", 0755));
+	for (unsigned i = 0; i < HF_COUNT(files); i++) {
+		hf_file *f = vol_create(vol, files[i]);
+
+		GET(i == 2 ? 20 : sizeof(buf), hf_pwrite(f, buf, i == 2 ? 20 : sizeof(buf), 0));
+		OK(hf_close(&f));
+	}
+}
+
+static void make_master(void)
+{
+	hf_volume *vol = (vol_format(path, VOLUME), vol_mount(path, HF_MOUNT_FORCE_CACHE_LINE));
+	hf_file *f = vol_create(vol, "/wide");
+	uint8_t buf[BLK], *big = malloc(FRM);
+	struct hf_extent x = {0};
+	char target[300];
+	size_t n = 1;
+	int fd;
+
+	for (unsigned i = 0; i < WIDE; i++) {
+		vol_fill(buf, sizeof(buf), i);
+		GET(BLK, hf_pwrite(f, buf, BLK, i * 3 * BLK));
+	}
+	make_names(vol, f);
+	OK(hf_close(&f));
+	f = vol_create(vol, "/huge");
+	vol_fill(big, FRM, 9);
+	GET(FRM, hf_pwrite(f, big, FRM, 0));
+	OK(hf_extents(f, 0, &x, n, &n));
+	huge_page = x.media_off / BLK;
+	OK(hf_close(&f));
+	f = vol_create(vol, "/tiny");
+	GET(50, hf_pwrite(f, big, 50, 0));
+	OK(hf_fsetxattr(f, "user.a", big, 9000, 0));
+	OK(hf_close(&f));
+	memset(target, 'x', sizeof(target));
+	memcpy(target, "/wide", 5);
+	target[299] = '\0';
+	OK(hf_symlink(vol, target, "/long"));
+	OK(hf_symlink(vol, "wide", "/short"));
+	make_changes_place(vol);
+	lanes.first = vol->fs.geo.lanes_off.v / BLK;
+	lanes.end = lanes.first + vol->fs.geo.nlanes * vol->fs.geo.lane_bytes / BLK;
+	OK(hf_unmount(&vol));
+	fd = open(path, O_RDWR);
+	master = malloc(VOLUME);
+	GET(VOLUME, pread(fd, master, VOLUME, 0));
+	close(fd);
+	free(big);
+}
+
+static void put_master(void)
+{
+	int fd = open(path, O_RDWR);
+
+	GET(VOLUME, pwrite(fd, master, VOLUME, 0));
+	close(fd);
+}
+
+/* ---- one run: a mounted volume and what is open in it */
+
+struct run {
+	hf_volume *vol;
+	hf_file *wide, *huge, *tiny;
+	hf_dir *many;
+	hf_view *view;
+	uint8_t *addr;
+	int64_t result[RESULTS];
+	unsigned n;
+};
+
+static void poison(struct pm *pm, uint64_t page)
+{
+	int fd = memfd_create("poison", MFD_CLOEXEC);
+
+	CU_ASSERT_FATAL(fd >= 0 && mmap(pm->base + page * BLK, BLK, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED);
+	close(fd);
+}
+
+/* page: bad before the mount; UINT64_MAX: none. */
+static int run_mount(struct run *r, uint64_t page)
+{
+	struct pm_open_args args = {.force_gran = true, .gran = PM_LINE};
+	struct hf_mount_options o = {.struct_size = sizeof(o)};
+	struct pm *pm;
+
+	memset(r, 0, sizeof(*r));
+	put_master();
+	CU_ASSERT_EQUAL_FATAL(pm_open(path, &args, &pm), 0);
+	if (page != UINT64_MAX)
+		poison(pm, page);
+	return volume_open(pm, &o, &r->vol);
+}
+
+static void run_open(struct run *r)
+{
+	hf_open(r->vol, "/wide", HF_O_RDWR, 0, &r->wide);
+	hf_open(r->vol, "/huge", HF_O_RDWR, 0, &r->huge);
+	hf_open(r->vol, "/tiny", HF_O_RDWR, 0, &r->tiny);
+	hf_opendir(r->vol, "/many", &r->many);
+}
+
+static void run_close(struct run *r)
+{
+	if (r->wide)
+		OK(hf_close(&r->wide));
+	if (r->huge)
+		OK(hf_close(&r->huge));
+	if (r->tiny)
+		OK(hf_close(&r->tiny));
+	if (r->many)
+		OK(hf_closedir(&r->many));
+	OK(hf_unmount(&r->vol));
+}
+
+/* ---- reads: what each says, as a number */
+
+static uint64_t hash(const void *p, size_t len)
+{
+	return hash_bytes(p, len, 1) >> 1;
+}
+
+static void say(struct run *r, int64_t ret, const void *p, size_t len)
+{
+	CU_ASSERT_FATAL(r->n < RESULTS);
+	r->result[r->n++] = ret < 0 || !p ? ret : (int64_t)hash(p, len);
+}
+
+static void say_stat(struct run *r, int64_t ret, struct hf_stat *st)
+{
+	st->atime_ns = 0;
+	say(r, ret, st, sizeof(*st));
+}
+
+static void read_files(struct run *r)
+{
+	hf_file *const files[] = {r->wide, r->huge, r->tiny};
+	struct hf_extent x[4];
+	static uint8_t buf[2 * MIB];
+	struct iovec iov = {buf, 3 * BLK};
+	struct hf_stat st;
+
+	for (unsigned i = 0; i < HF_COUNT(files); i++) {
+		hf_file *f = files[i];
+		size_t n = 4;
+
+		memset(buf, 0, 5 * BLK);
+		memset(x, 0, sizeof(x));
+		say(r, f ? hf_pread(f, buf, 5 * BLK, 0) : -EIO, buf, 5 * BLK);
+		say(r, f ? hf_pread(f, buf, BLK, 90 * BLK) : -EIO, buf, BLK);
+		say(r, f ? hf_preadv(f, &iov, 1, 100 * BLK) : -EIO, buf, BLK);
+		say_stat(r, f ? hf_fstat(f, &st) : -EIO, &st);
+		say(r, f ? hf_seek(f, 5, SEEK_HOLE) : -EIO, NULL, 0);
+		say(r, f ? hf_seek(f, BLK, SEEK_DATA) : -EIO, NULL, 0);
+		say(r, f ? hf_extents(f, 0, x, 4, &n) : -EIO, x, sizeof(x));
+		say(r, f ? hf_fgetxattr(f, "user.a", buf, 10000) : -EIO, buf, 100);
+		say(r, f ? hf_flistxattr(f, (char *)buf, 10000) : -EIO, NULL, 0);
+	}
+}
+
+static void read_dir(struct run *r)
+{
+	struct hf_dirent e;
+	int64_t ret = r->many ? 1 : -EIO;
+	uint64_t sum = 0, count = 0;
+
+	if (r->many)
+		hf_seekdir(r->many, 0);
+	while (ret == 1) {
+		ret = hf_readdir(r->many, &e);
+		if (ret == 1)
+			sum += hash(e.name, strlen(e.name)) + e.ino;
+		CU_ASSERT_FATAL(count++ < 2 * NAMES);
+	}
+	say(r, ret, &sum, sizeof(sum));
+}
+
+static void read_paths(struct run *r)
+{
+	static const char *const paths[] = {"/", "/many", "/many/sub", "/wide", "/huge", "/tiny", "/long", "/short", "/not", "/c/over"};
+	static char buf[10000];
+	char name[300];
+	struct hf_stat st;
+
+	for (unsigned i = 0; i < HF_COUNT(paths); i++) {
+		struct hf_id id = {0};
+		int err = hf_lstat(r->vol, paths[i], &st);
+
+		say_stat(r, err, &st);
+		if (!err)
+			id = st.id;
+		say_stat(r, hf_stat(r->vol, paths[i], &st), &st);
+		memset(buf, 0, sizeof(buf));
+		say(r, hf_readlink(r->vol, paths[i], buf, 400), buf, 400);
+		say(r, hf_getxattr(r->vol, paths[i], "user.a", buf, sizeof(buf)), buf, sizeof(buf));
+		say(r, hf_llistxattr(r->vol, paths[i], buf, sizeof(buf)), NULL, 0);
+		say_stat(r, id.ino ? hf_inode_stat(r->vol, id, &st) : -EIO, &st);
+	}
+	for (unsigned i = 0; i < NAMES; i++) {
+		snprintf(name, sizeof(name), "/many/%0*u", (int)(1 + i % 90), i);
+		say_stat(r, hf_stat(r->vol, name, &st), &st);
+	}
+}
+
+static void read_all(struct run *r)
+{
+	struct hf_statfs fs;
+	struct hf_id root = {0};
+	struct hf_stat st;
+
+	r->n = 0;
+	read_files(r);
+	read_dir(r);
+	read_paths(r);
+	say(r, hf_inode_root(r->vol, &root), &root, sizeof(root));
+	say_stat(r, root.ino ? hf_inode_lookup(r->vol, root, "wide", &st) : -EIO, &st);
+	say(r, hf_statfs(r->vol, &fs), &fs, sizeof(fs));
+}
+
+/* ---- changes: each does one thing; 'seen' says whether it is there (1), not (0), or cannot be (-1) */
+
+#define CHANGES 20u
+
+static int on_file(hf_volume *vol, const char *name, unsigned what)
+{
+	hf_file *f;
+	uint8_t buf[2 * BLK];
+	int64_t ret = hf_open(vol, name, HF_O_RDWR, 0, &f);
+
+	if (ret)
+		return (int)ret;
+	vol_fill(buf, sizeof(buf), 77);
+	switch (what) {
+	case 2:
+		ret = hf_pwrite(f, buf, 2 * BLK, BLK);
+		break;
+	case 3:
+		ret = hf_pwrite(f, buf, 2 * BLK, 20 * BLK);
+		break;
+	case 4:
+		ret = hf_append(f, buf, 30, NULL);
+		break;
+	case 7:
+		ret = hf_ftruncate(f, 100);
+		break;
+	case 8:
+		ret = hf_fsetxattr(f, "user.b", buf, 6000, 0);
+		break;
+	default:
+		ret = hf_fallocate(f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, BLK, 2 * BLK);
+		break;
+	}
+	OK(hf_close(&f));
+	return ret > 0 ? 0 : (int)ret;
+}
+
+static int change(hf_volume *vol, unsigned what)
+{
+	hf_file *f;
+	int ret;
+
+	switch (what) {
+	case 0:
+		ret = hf_open(vol, "/c/new", HF_O_CREAT | HF_O_EXCL | HF_O_WRONLY, 0600, &f);
+		if (!ret)
+			OK(hf_close(&f));
+		return ret;
+	case 1:
+		return hf_mkdir(vol, "/c/newdir", 0700);
+	case 2:
+		return on_file(vol, "/c/over", what);
+	case 3:
+		return on_file(vol, "/c/hole", what);
+	case 4:
+		return on_file(vol, "/c/tail", what);
+	case 5:
+		return hf_rename(vol, "/c/move", "/many/moved", 0);
+	case 6:
+		return hf_unlink(vol, "/c/gone");
+	case 7:
+		return on_file(vol, "/c/cut", what);
+	case 8:
+		return on_file(vol, "/c/attr", what);
+	case 9:
+		return hf_chmod(vol, "/c/mode", 0604);
+	case 10:
+		return hf_link(vol, "/c/link", "/many/linked");
+	case 11:
+		return hf_symlink(vol, "target", "/c/symlink");
+	case 12:
+		return on_file(vol, "/c/punch", what);
+	case 13:
+		return hf_rmdir(vol, "/c/empty");
+	case 14:
+		return hf_rename(vol, "/many/sub", "/c/sub", 0);
+	case 15:
+		return hf_removexattr(vol, "/tiny", "user.a");
+	case 16:
+		return hf_unlink(vol, "/wide");
+	case 17:
+		return hf_syncfs(vol);
+	case 18:
+		return hf_truncate(vol, "/huge", 3 * BLK);
+	default:
+		return hf_mknod(vol, "/c/fifo", S_IFIFO | 0600, 0);
+	}
+}
+
+static uint64_t size_of(hf_volume *vol, const char *name)
+{
+	struct hf_stat st = {0};
+
+	hf_lstat(vol, name, &st);
+	return st.size;
+}
+
+static bool there(hf_volume *vol, const char *name)
+{
+	struct hf_stat st;
+
+	return hf_lstat(vol, name, &st) == 0;
+}
+
+static bool has(hf_volume *vol, const char *name, uint64_t off)
+{
+	uint8_t buf[2 * BLK], want[2 * BLK];
+	hf_file *f = vol_open(vol, name, HF_O_RDONLY);
+	bool same = hf_pread(f, buf, sizeof(buf), off) == sizeof(buf);
+
+	vol_fill(want, sizeof(want), 77);
+	same = same && memcmp(buf, want, sizeof(buf)) == 0;
+	OK(hf_close(&f));
+	return same;
+}
+
+static bool changed(hf_volume *vol, unsigned what)
+{
+	struct hf_stat st = {0};
+	hf_file *f;
+
+	switch (what) {
+	case 0:
+		return there(vol, "/c/new");
+	case 1:
+		return there(vol, "/c/newdir");
+	case 2:
+		return has(vol, "/c/over", BLK);
+	case 3:
+		return has(vol, "/c/hole", 20 * BLK);
+	case 4:
+		return size_of(vol, "/c/tail") == 50;
+	case 5:
+		return there(vol, "/many/moved") && !there(vol, "/c/move");
+	case 6:
+		return !there(vol, "/c/gone");
+	case 7:
+		return size_of(vol, "/c/cut") == 100;
+	case 8:
+		return hf_getxattr(vol, "/c/attr", "user.b", NULL, 0) == 6000;
+	case 9:
+		hf_stat(vol, "/c/mode", &st);
+		return (st.mode & 07777) == 0604;
+	case 10:
+		return there(vol, "/many/linked");
+	case 11:
+		return there(vol, "/c/symlink");
+	case 12:
+		f = vol_open(vol, "/c/punch", HF_O_RDONLY);
+		what = hf_seek(f, 0, SEEK_HOLE) == BLK;
+		OK(hf_close(&f));
+		return what;
+	case 13:
+		return !there(vol, "/c/empty");
+	case 14:
+		return there(vol, "/c/sub");
+	case 15:
+		return hf_getxattr(vol, "/tiny", "user.a", NULL, 0) == -ENODATA;
+	case 16:
+		return !there(vol, "/wide");
+	case 17:
+		return true;
+	case 18:
+		return size_of(vol, "/huge") == 3 * BLK;
+	default:
+		return there(vol, "/c/fifo");
+	}
+}
+
+/* ---- the test */
+
+struct tally {
+	uint64_t runs, refused, reads_eio, reads_same, changes_ok, changes_eio, changes_shut, wrong;
+};
+
+static void wrong(struct tally *t, uint64_t page, const char *what, unsigned i, int64_t got)
+{
+	t->wrong++;
+	CU_ASSERT(false);
+	fprintf(stderr, "page %llu: %s %u: %lld (%s)\n", (unsigned long long)page, what, i, (long long)got, hf_errormsg());
+}
+
+static void compare(struct tally *t, struct run *r, const struct run *want, uint64_t page)
+{
+	CU_ASSERT_EQUAL_FATAL(r->n, want->n);
+	for (unsigned i = 0; i < r->n; i++) {
+		if (r->result[i] == -EIO)
+			t->reads_eio++;
+		else if (r->result[i] == want->result[i])
+			t->reads_same++;
+		else
+			wrong(t, page, "read", i, r->result[i]);
+	}
+}
+
+static void change_all(struct tally *t, struct run *r, uint64_t page, int ret[CHANGES])
+{
+	for (unsigned i = 0; i < CHANGES; i++) {
+		ret[i] = change(r->vol, i);
+		t->changes_ok += ret[i] == 0;
+		t->changes_eio += ret[i] == -EIO;
+		t->changes_shut += ret[i] == -ESHUTDOWN;
+		if (ret[i] && ret[i] != -EIO && ret[i] != -ESHUTDOWN)
+			wrong(t, page, "change", i, ret[i]);
+	}
+}
+
+/* The page is as it was when it went bad: what was told to be done is there, and nothing is damaged. */
+static void look_afterwards(struct tally *t, uint64_t page, const int ret[CHANGES])
+{
+	hf_volume *vol = vol_mount(path, 0);
+
+	for (unsigned i = 0; i < CHANGES; i++)
+		if (ret[i] == 0 && !changed(vol, i))
+			wrong(t, page, "lost change", i, 0);
+	OK(hf_unmount(&vol));
+	CHECK(path);
+}
+
+enum when { BEFORE_MOUNT = 1, READS_FIRST = 2 };
+
+static void one_page(struct tally *t, uint64_t page, unsigned when, const struct run *want)
+{
+	static struct run r;
+	int ret[CHANGES], err = run_mount(&r, when & BEFORE_MOUNT ? page : UINT64_MAX);
+
+	t->runs++;
+	if (err) {
+		t->refused++;
+		if (err != -EIO)
+			wrong(t, page, "mount", 0, err);
+		return;
+	}
+	run_open(&r);
+	if (!(when & BEFORE_MOUNT)) {
+		read_all(&r);
+		poison(r.vol->fs.pm, page);
+	}
+	if (when & READS_FIRST) {
+		read_all(&r);
+		compare(t, &r, want, page);
+	}
+	change_all(t, &r, page, ret);
+	run_close(&r);
+	look_afterwards(t, page, ret);
+}
+
+static bool allocated(uint64_t page)
+{
+	return master[FMT_BLK_ALLOC * BLK + page / 8] >> page % 8 & 1;
+}
+
+static void test_pages(void)
+{
+	static struct run want;
+	struct tally t = {0};
+	bool in_short = vol_env("HF_TEST_SHORT", 0) != 0;
+
+	make_master();
+	GET(0, run_mount(&want, UINT64_MAX));
+	run_open(&want);
+	read_all(&want);
+	run_close(&want);
+	for (uint64_t page = 0; page < VOLUME / BLK; page++) {
+		bool lane = page >= lanes.first && page < lanes.end, huge = page > huge_page && page < huge_page + 512;
+
+		if (!allocated(page) || (huge && page % 64) || (in_short && page % 7))
+			continue;
+		for (unsigned when = 0; when < (lane ? 1 : 4); when++)
+			one_page(&t, page, when, &want);
+	}
+	printf("(%llu runs, %llu mounts refused; reads: %llu as ever, %llu -EIO; changes: %llu done, %llu -EIO, %llu -ESHUTDOWN) ",
+	       (unsigned long long)t.runs, (unsigned long long)t.refused, (unsigned long long)t.reads_same,
+	       (unsigned long long)t.reads_eio, (unsigned long long)t.changes_ok, (unsigned long long)t.changes_eio,
+	       (unsigned long long)t.changes_shut);
+	CU_ASSERT(t.refused > 0 && t.reads_eio > 0 && t.changes_eio > 0 && t.changes_shut > 0 && t.changes_ok > 0);
+	unlink(path);
+	free(master);
+}
+
+int main(void)
+{
+	static const struct hf_case cases[] = {{"pages", test_pages}};
+
+	snprintf(path, sizeof(path), "%s", vol_path("poison"));
+	return hf_run_suite("bad media under each call", cases, HF_COUNT(cases));
+}
