@@ -28,10 +28,10 @@ enum fs_kind {
 	FS_CHMOD,
 	FS_FSYNC,
 	FS_SYNCFS,
-	FS_PIN,	    /* store through a pin, make it durable, unpin */
-	FS_HOLD,    /* the same, but the pin stays until the end of the sequence */
-	FS_VIEW,    /* map, store and make it durable, unmap */
-	FS_TWO_FD,  /* write through one descriptor, use another one, write */
+	FS_PIN,	   /* store through a pin and make it durable, unpin */
+	FS_HOLD,   /* the same, but the pin stays until the end of the sequence */
+	FS_VIEW,   /* map, store and make it durable, unmap */
+	FS_TWO_FD, /* write through one descriptor, use another one, write */
 	FS_KINDS,
 };
 struct fs_op {
@@ -39,7 +39,8 @@ struct fs_op {
 	const char *a, *b; /* paths; of an attribute: its name */
 	uint64_t off, len;
 	int flags;
-	/* What happens to the file while the pin, the view, the descriptor is there; may be NULL. */
+	/* What happens to the file while the pin, the view, the descriptor is there; may be NULL.
+	 */
 	const struct fs_op *then;
 };
 /* 'flags' of pins and views: what makes durable. */
@@ -104,7 +105,8 @@ int fs_use_it(hf_crash_run *run, hf_volume *vol, const struct snap *have);
 
 /* ---- fs_world.c: what is held */
 void fs_pattern(uint8_t *p, size_t len, uint64_t seed);
-int fs_pin_once(struct fs_world *w, hf_file *f, const struct fs_op *op, unsigned nth);
+int fs_pin_store(struct fs_world *w, hf_file *f, const struct fs_op *op, unsigned nth);
+int fs_let_go(struct fs_world *w, unsigned nth);
 int fs_hold(struct fs_world *w, hf_file *f, const struct fs_op *op, unsigned nth);
 int fs_drop(struct fs_world *w, unsigned nth);
 int64_t fs_view_step(struct fs_world *w, const struct fs_op *op, unsigned step, unsigned nth);
@@ -115,8 +117,8 @@ void fs_world_end(struct fs_world *w);
 /* ---- fs_snap.c: all that a volume shows but times */
 int snap_take(hf_volume *vol, struct snap **out);
 void snap_free(struct snap *s);
-/* Those names that 'mine' says (NULL: all), without inode numbers: only which of them are one inode.
- * It is the other snapshot's content. NULL: no memory. */
+/* Those names that 'mine' says (NULL: all), without inode numbers: only which of them are one
+ * inode. It is the other snapshot's content. NULL: no memory. */
 struct snap *snap_part(const struct snap *s, bool (*mine)(const char *path, unsigned which),
 		       unsigned which);
 bool snap_same(const struct snap *a, const struct snap *b, bool blocks);
@@ -125,8 +127,8 @@ bool snap_same(const struct snap *a, const struct snap *b, bool blocks);
  * With a new size it is all as after. */
 bool snap_mixed(const struct snap *s, const struct snap *before, const struct snap *after,
 		uint64_t off, uint64_t len);
-/* As one of n, but that each aligned 8 bytes wholly in [off, off+len) of a file may be as in another
- * one where it is as long or longer, and other bytes each. */
+/* As one of n, but that each aligned 8 bytes wholly in [off, off+len) of a file may be as in
+ * another one where it is as long or longer, and other bytes each. */
 bool snap_mixed_of(const struct snap *s, struct snap *const *of, size_t n, uint64_t off,
 		   uint64_t len);
 /* The first difference, one sentence. */

@@ -98,9 +98,9 @@ static const struct fs_op table[] = {
     {FS_HOLD, "foo", NULL, 0, 8192, 0, &then_unlink},
     {FS_HOLD, "foo", NULL, 0, 8192, 0, &then_rename_over},
     {FS_VIEW, "foo", NULL, 3000, 5000, FS_BY_PERSIST, NULL},
-    {FS_VIEW, "bar", NULL, 3000, 5000, FS_BY_FSYNC, NULL},
+    {FS_VIEW, "foo", NULL, 3000, 5000, FS_BY_FSYNC, NULL},
     {FS_VIEW, "foo", NULL, 3000, 5000, FS_BY_SYNCFS, NULL},
-    {FS_VIEW, "A/bar", NULL, 16, 64, FS_BY_LETTING_GO, NULL},
+    {FS_VIEW, "foo", NULL, 16, 64, FS_BY_LETTING_GO, NULL},
     {FS_VIEW, "foo", NULL, 3000, 5000, FS_BY_PERSIST, &then_punch},
     {FS_VIEW, "foo", NULL, 3000, 5000, FS_BY_PERSIST, &then_cut},
     {FS_VIEW, "foo", NULL, 3000, 5000, FS_BY_PERSIST, &then_collapse},
@@ -200,6 +200,8 @@ unsigned fs_op_steps(const struct fs_op *op)
 	switch (op->kind) {
 	case FS_HOLD:
 		return op->then ? 2 : 1;
+	case FS_PIN: /* what makes durable is over before unpinning does so, too */
+		return op->flags == FS_BY_LETTING_GO ? 1 : 2;
 	case FS_VIEW:
 		return op->then ? 4 : 3;
 	case FS_TWO_FD:
@@ -226,7 +228,7 @@ int64_t fs_on_file(struct fs_world *w, hf_file *f, const struct fs_op *op, unsig
 	case FS_FSYNC:
 		return hf_fsync(f);
 	case FS_PIN:
-		return fs_pin_once(w, f, op, nth);
+		return fs_pin_store(w, f, op, nth);
 	case FS_HOLD:
 		return fs_hold(w, f, op, nth);
 	default:
@@ -305,6 +307,8 @@ int64_t fs_op_do(struct fs_world *w, const struct fs_op *op, unsigned step, unsi
 		return fs_view_step(w, op, step, nth);
 	if (op->kind == FS_TWO_FD)
 		return fs_two_step(w, op, step, nth);
+	if (op->kind == FS_PIN && step == 1)
+		return fs_let_go(w, nth);
 	return fs_do_one(w, step == 0 ? op : op->then, nth);
 }
 

@@ -74,29 +74,33 @@ static int take_pin(hf_file *f, const struct fs_op *op, hf_pin_id *pin)
 
 /* ---- a pin for the time of one operation */
 
-int fs_pin_once(struct fs_world *w, hf_file *f, const struct fs_op *op, unsigned nth)
+int fs_let_go(struct fs_world *w, unsigned nth)
 {
-	struct stored s = {.n = 0};
-	hf_pin_id pin;
-	int err = take_pin(f, op, &pin), gone;
+	hf_pin_id pin = w->pin[nth % FS_WORLD_PINS];
 
-	if (err)
-		return err;
-	err = store(w, pin, nth + 300, &s);
-	if (!err && op->flags == FS_BY_PERSIST)
-		err = hf_pin_persist(w->vol, pin, 0, op->len);
-	else if (!err && op->flags == FS_BY_FSYNC)
-		err = hf_fsync(f);
-	else if (!err && op->flags == FS_BY_SYNCFS)
-		err = hf_syncfs(w->vol);
-	gone = hf_unpin(w->vol, pin);
-	unstore(w, &s);
-	return err ? err : gone;
+	w->pin[nth % FS_WORLD_PINS] = 0;
+	return pin ? hf_unpin(w->vol, pin) : 0;
 }
 
-/* ---- a pin that is held until the end of the sequence */
+static int pin_persist_by(struct fs_world *w, hf_file *f, const struct fs_op *op, unsigned nth)
+{
+	hf_pin_id pin = w->pin[nth % FS_WORLD_PINS];
 
-int fs_hold(struct fs_world *w, hf_file *f, const struct fs_op *op, unsigned nth)
+	switch (op->flags) {
+	case FS_BY_PERSIST:
+		return hf_pin_persist(w->vol, pin, 0, op->len);
+	case FS_BY_FSYNC:
+		return hf_fsync(f);
+	case FS_BY_SYNCFS:
+		return hf_syncfs(w->vol);
+	default:
+		return fs_let_go(w, nth);
+	}
+}
+
+/* The pin is w->pin[nth]. */
+static int pin_store(struct fs_world *w, hf_file *f, const struct fs_op *op, unsigned nth,
+		     uint64_t seed)
 {
 	struct stored s = {.n = 0};
 	hf_pin_id pin;
@@ -106,11 +110,23 @@ int fs_hold(struct fs_world *w, hf_file *f, const struct fs_op *op, unsigned nth
 		return err;
 	w->pin[nth % FS_WORLD_PINS] = pin;
 	w->pin_len[nth % FS_WORLD_PINS] = op->len;
-	err = store(w, pin, nth + 400, &s);
+	err = store(w, pin, seed, &s);
 	if (!err)
-		err = hf_pin_persist(w->vol, pin, 0, op->len);
+		err = pin_persist_by(w, f, op, nth);
 	unstore(w, &s);
 	return err;
+}
+
+int fs_pin_store(struct fs_world *w, hf_file *f, const struct fs_op *op, unsigned nth)
+{
+	return pin_store(w, f, op, nth, nth + 300);
+}
+
+/* ---- a pin that is held until the end of the sequence */
+
+int fs_hold(struct fs_world *w, hf_file *f, const struct fs_op *op, unsigned nth)
+{
+	return pin_store(w, f, op, nth, nth + 400);
 }
 
 /* Stores once more, wherever the blocks are by now, and lets go of them. */
