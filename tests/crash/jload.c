@@ -17,6 +17,7 @@ enum {
 	DATA_BYTES = 3001,
 	AFTER_AT = 5 * HF_BLOCK_SIZE, /* what recovery's transactions change */
 	AFTER_TXNS = 8,
+	SHARED_AT = AFTER_AT + 8 * 64, /* in thread 1's area */
 	VOLUME = 4 << 20,
 };
 
@@ -35,6 +36,7 @@ struct jrun {
 	struct pm *pm;
 	hf_crash_run *run;
 	struct thread_state t[2];
+	struct mtx shared; /* of the word at SHARED_AT */
 	bool two, go_on, no_volume;
 	unsigned alone; /* operations of the first before the second begins */
 	uint32_t lane; /* the workload's thread number */
@@ -165,6 +167,22 @@ static int checkpoint(struct jrun *r)
 	return err;
 }
 
+/* Begun before the lock is taken, as most of the library's are. */
+static int op_shared(struct jrun *r)
+{
+	moff_t at = MOFF(area(r, 1) + SHARED_AT);
+	struct txn *t = txn_begin(r->j);
+	int err;
+
+	if (!t)
+		return -ENOMEM;
+	mtx_lock(&r->shared);
+	txn_set64(t, at, txn_load64(t, at) + 1);
+	err = txn_commit(t, NULL);
+	mtx_unlock(&r->shared);
+	return err;
+}
+
 static int op_do(struct jrun *r, unsigned t, unsigned i, char op)
 {
 	uint8_t scratch[AREA_BYTES];
@@ -173,6 +191,8 @@ static int op_do(struct jrun *r, unsigned t, unsigned i, char op)
 
 	if (op == 'c')
 		return checkpoint(r);
+	if (op == 'w')
+		return op_shared(r);
 	if (op == 'l')
 		journal_thread_number(r->lane = 3 - r->lane);
 	if (op == 'l' || op == '|')
@@ -221,6 +241,7 @@ static int setup_journal(struct jrun *r)
 	int err = journal_open(r->pm, &r->geo, &r->j);
 
 	r->lane = 1;
+	mtx_init(&r->shared, RANK_DATA, 0);
 	if (r->two)
 		r->alone = (unsigned)strcspn(th->ops, "|");
 	if (r->alone == th->n)
@@ -406,6 +427,21 @@ static bool after_ok(const struct jrun *r, const uint8_t *mem)
 	return w[0] <= w[AFTER_TXNS - 1] + 1;
 }
 
+/* It was raised by each operation that ended, and perhaps by those under way. */
+static bool shared_ok(const struct jrun *r, const uint8_t *mem)
+{
+	uint64_t value, least = 0, most = 0;
+
+	memcpy(&value, mem + area(r, 1) + SHARED_AT, 8);
+	for (unsigned t = 0; t < 2; t++)
+		for (unsigned i = 0; i < r->t[t].begun; i++)
+			if (r->t[t].ops[i] == 'w') {
+				least += i < r->t[t].done;
+				most++;
+			}
+	return least <= value && value <= most;
+}
+
 static int run_check(hf_crash_run *run)
 {
 	struct jrun *r = hf_crash_ctx(run);
@@ -418,6 +454,8 @@ static int run_check(hf_crash_run *run)
 			return hf_crash_say(run, "thread %u: not as after %u or %u operations of '%s'",
 					    t, th->done, th->begun, th->ops);
 	}
+	if (!shared_ok(r, mem))
+		return hf_crash_say(run, "the word of both threads is not what they made it");
 	if (r->go_on && !r->no_volume && !after_ok(r, mem))
 		return hf_crash_say(run, "a transaction after the recovery is lost");
 	return 0;

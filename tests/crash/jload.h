@@ -13,6 +13,7 @@ enum { JLOAD_OPS = 20 };
  *	f  a fresh block and the pointer to it
  *	d  a block of data stored non-temporally, from an odd place on, and the pointer to it
  *	c  a checkpoint (at the end of a list for two threads: one round of it, which does not wait)
+ *	w  raises a word of both threads by one, under a lock of both
  *	l  the other lane from here on
  *	|  with two threads: until here the first is alone
  *	o  closes the journal and opens it again
