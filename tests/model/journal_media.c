@@ -105,6 +105,19 @@ size_t tx_ops(const struct model *m, unsigned tx, uint8_t arg, struct op *ops)
 	return 0;
 }
 
+uint16_t tx_body(const struct model *m, unsigned tx)
+{
+	const struct tx *t = &m->scenario->txs[tx];
+	unsigned same = 0;
+
+	while (t->kind == TX_SET && same < tx &&
+	       (m->scenario->txs[same].kind != TX_SET ||
+		m->scenario->txs[same].op_count != t->op_count ||
+		memcmp(m->scenario->txs[same].ops, t->ops, sizeof(t->ops)) != 0))
+		same++;
+	return (uint16_t)((t->kind == TX_SET ? same : tx) + 1);
+}
+
 static uint8_t op_value(const struct op *op, uint8_t old)
 {
 	if (op->kind == OP_SET_BIT)

@@ -90,6 +90,7 @@ enum rule {
 	J5_STOP_AFTER_FAILURE,
 	J5_RECOVERY_FLUSH,
 	J5_RECOVERY_FENCE,
+	J5_C_ABOVE_TORN,
 	J5_RESTART_NOT_AT_C,
 	J5_RESTART_NOT_AT_1,
 	J6_CACHED_APPLY,
@@ -117,6 +118,7 @@ enum scenario_index {
 	S_CRASH_REUSE,
 	S_CRASH_THRICE,
 	S_LAPS_TWICE,
+	S_SAME_BYTES,
 	S_KILL,
 	S_KILL_REUSE,
 	S_BITS,
@@ -350,6 +352,9 @@ unsigned word_line(unsigned word);
 unsigned content_word(unsigned block);
 size_t tx_ops(const struct model *m, unsigned tx, uint8_t arg, struct op *ops);
 void op_apply(const struct model *m, struct state *s, const struct op *op);
+/* What the last line of a record holds: not its number, so that records of the same changes have
+ * the same. */
+uint16_t tx_body(const struct model *m, unsigned tx);
 void tx_promise(const struct model *m, unsigned tx, uint8_t arg, uint8_t *promised);
 void state_init(const struct model *m, struct state *s);
 uint8_t state_pack(const struct model *m, const struct state *s, uint8_t *bytes);

@@ -111,10 +111,12 @@ static bool record_valid(const struct model *m, const struct state *s, unsigned 
 			 struct found *found)
 {
 	uint16_t id = line_newest(&s->lines[first_line]);
+	uint16_t body = line_newest(&s->lines[first_line + 1]);
+	bool old = id == OLD_VOLUME_ID;
 
-	if (id == 0 || line_newest(&s->lines[first_line + 1]) != id)
+	if (id == 0 || body != (old ? id : tx_body(m, id - 1u)))
 		return false; /* zeros, or torn: the checksum says no */
-	if (id == OLD_VOLUME_ID) {
+	if (old) {
 		found->seq = OLD_VOLUME_SEQ;
 		found->tx = OLD_VOLUME_ID;
 		return !rule_on(m, J7_FRESH_SEED);
@@ -174,11 +176,12 @@ static void gaps_check(const struct model *m, struct replay *r)
 		if (r->records[i].seq > r->max)
 			r->max = r->records[i].seq;
 	}
-	if (r->max - r->c - above > allowed)
+	if (r->max > r->c + above + allowed)
 		r->refused = true;
 }
 
-/* What recovery reads stays the same while it runs, so each step may read it anew. */
+/* What recovery reads stays the same until it has stored its own C, so each step may read it anew.
+ */
 static void replay_read(const struct model *m, const struct state *s, struct replay *r)
 {
 	memset(r, 0, sizeof(*r));
@@ -267,9 +270,18 @@ static enum outcome recovered_check(struct model *m, struct state *s)
 	return STEPPED;
 }
 
+/* Each lane may hold a record that the crash tore; a later one of the same bytes could fill its
+ * hole. */
+static uint8_t recovered_c(const struct model *m, const struct replay *r)
+{
+	unsigned torn = rule_on(m, J5_C_ABOVE_TORN) ? m->scenario->lanes : 0;
+
+	return (uint8_t)(r->max + torn);
+}
+
 static enum outcome recovery_run(struct model *m, struct state *s, const struct replay *r)
 {
-	uint8_t c = r->max;
+	uint8_t c = r->max; /* by now what was stored */
 
 	s->phase = PHASE_RUN;
 	s->replayed = 0;
@@ -320,7 +332,7 @@ static void recovery_store_c(const struct model *m, struct state *s, const struc
 		for (unsigned i = LINE_DATA; i < LINES; i++)
 			line_fence(&s->lines[i]);
 	for (unsigned copy = 0; copy < 2; copy++) {
-		line_store(&s->lines[c_line(copy)], r->max);
+		line_store(&s->lines[c_line(copy)], recovered_c(m, r));
 		if (m->scenario->eadr)
 			line_fence(&s->lines[c_line(copy)]);
 	}

@@ -318,7 +318,7 @@ static enum outcome step_record_0(struct step *st)
 
 static enum outcome step_record_1(struct step *st)
 {
-	line_store(record_line(st, 1), (uint16_t)(st->tx_index + 1));
+	line_store(record_line(st, 1), tx_body(st->m, st->tx_index));
 	st->media = true;
 	return STEPPED;
 }
