@@ -64,6 +64,8 @@ static void check_fields(struct check *c, uint64_t ino, const struct fmt_inode *
 	if (type == S_IFLNK && (size == 0 || size > 4095))
 		check_find(c, "inode", ino, where, "inode %llu: a symbolic link of %llu bytes", (unsigned long long)ino,
 			   (unsigned long long)size);
+	if (type == S_IFLNK && !(flags & FMT_FLAG_INLINE) && (!le64_get(i->root) || i->height))
+		check_find(c, "inode", ino, where, "inode %llu: a symbolic link whose content is not one block", (unsigned long long)ino);
 	if (i->xheight > FMT_MAX_HEIGHT || le32_get(i->xbytes) > FMT_XATTR_BLOB_MAX)
 		check_find(c, "inode", ino, where, "inode %llu: impossible attribute fork", (unsigned long long)ino);
 	if (type != S_IFREG && type != S_IFLNK && type != S_IFDIR && (le64_get(i->root) || size))

@@ -1,6 +1,7 @@
 /* The inode table's own map: which blocks hold which inodes. */
 #include "check/check.h"
 #include <stdlib.h>
+#include <sys/stat.h>
 
 struct itable_ctx {
 	uint64_t expect;		/* next block of the table's file */
@@ -54,14 +55,21 @@ void check_itable(struct check *c)
 	const struct fmt_inode *it =
 		(const struct fmt_inode *)pm_at(c->pm, moff_add(mblk_to_moff(MBLK(FMT_BLK_INODES0)), FMT_INO_ITABLE * FMT_INODE_SIZE));
 	struct itable_ctx ctx = {0};
+	uint64_t blocks;
 
 	if (fmt_inode_verify(&c->geo, it, INUM(FMT_INO_ITABLE)) != 0) {
 		check_find(c, "inode", FMT_INO_ITABLE, 0, "the inode table's own inode is damaged: %s", err_msg());
 		return;
 	}
-	check_map(c, "inode", INUM(FMT_INO_ITABLE), FMT_FORK_DATA, le64_get(it->root), it->height, itable_leaf, &ctx);
+	blocks = check_map(c, "inode", INUM(FMT_INO_ITABLE), FMT_FORK_DATA, le64_get(it->root), it->height, itable_leaf, &ctx);
 	if (c->err)
 		return;
+	if (!S_ISREG(le32_get(it->mode)) || le64_get(it->size) != ctx.expect * HF_BLOCK_SIZE || le64_get(it->blocks) != blocks ||
+	    ctx.expect % FMT_IGROUP_BLOCKS == 1)
+		check_find(c, "inode", FMT_INO_ITABLE, 0,
+			   "the inode table says it has %llu bytes in %llu blocks, its map has %llu bytes in %llu blocks",
+			   (unsigned long long)le64_get(it->size), (unsigned long long)le64_get(it->blocks),
+			   (unsigned long long)ctx.expect * HF_BLOCK_SIZE, (unsigned long long)blocks);
 	if (c->iblocks == 0 || c->iblock[0].v != FMT_BLK_INODES0)
 		check_find(c, "inode", FMT_INO_ITABLE, 0, "the inode table does not begin with block %u", FMT_BLK_INODES0);
 	c->links = calloc((size_t)(c->iblocks * FMT_INODES_PER_BLOCK + 1), sizeof(*c->links));
