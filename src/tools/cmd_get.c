@@ -1,5 +1,7 @@
 /* holdfast get: exports trees. Nothing in the volume can make it write outside the destination: names with '/', '.' and '..' are
- * refused, every directory is opened relative to its parent and never through a symbolic link. */
+ * refused, every directory is opened relative to its parent and never through a symbolic link, and owner, mode and the like go to
+ * what was made, by descriptor: who swaps a name meanwhile gains nothing. A directory that a damaged volume has twice (or within
+ * itself) is exported once. */
 #include "links.h"
 #include "tool.h"
 #include <dirent.h>
@@ -32,7 +34,7 @@ struct get {
 	int dest_fd;			/* hard links are made relative to it */
 	struct get_level *stack;
 	size_t depth, max_depth;
-	struct links links;
+	struct links links, seen;	/* seen: the directories of this source */
 	struct progress bar;
 	uint64_t files, dirs, others, bytes, failed;
 };
@@ -79,10 +81,10 @@ static bool get_push_name(struct get *g, size_t keep, const char *name)
 	return true;
 }
 
-static void get_xattrs(struct get *g, const struct hf_stat *st, int dirfd, const char *name)
+static void get_xattrs(struct get *g, const struct hf_stat *st, const char *proc)
 {
 	ssize_t n = hf_inode_listxattr(g->vol, st->id, NULL, 0), len;
-	char *names, *x, proc[512];
+	char *names, *x;
 
 	if (n <= 0)
 		return;
@@ -90,12 +92,11 @@ static void get_xattrs(struct get *g, const struct hf_stat *st, int dirfd, const
 	if (!names)
 		return get_host_failed(g, ENOMEM, "attributes");
 	n = hf_inode_listxattr(g->vol, st->id, names, (size_t)n);
-	snprintf(proc, sizeof(proc), "/proc/self/fd/%d/%s", dirfd, name);
 	for (x = names; n > 0 && x < names + n; x += strlen(x) + 1) {
 		len = hf_inode_getxattr(g->vol, st->id, x, g->value, 65536);
 		if (len < 0)
 			get_failed(g, (int)len);
-		else if (lsetxattr(proc, x, g->value, (size_t)len, 0) < 0)
+		else if (setxattr(proc, x, g->value, (size_t)len, 0) < 0)
 			get_host_failed(g, errno, x);
 	}
 	free(names);
@@ -113,22 +114,24 @@ static struct timespec get_timespec(int64_t ns)
 }
 
 /* Owner, attributes (while it can still be written to), mode (changing the owner clears setuid), then times. Where the owner could
- * not be changed, setuid would mean another user. */
-static void get_attr(struct get *g, const struct hf_stat *st, int dirfd, const char *name)
+ * not be changed, setuid would mean another user. fd is what was made, a symbolic link itself too (O_PATH): only the kernel's link
+ * to it takes mode and attributes then. */
+static void get_attr(struct get *g, const struct hf_stat *st, int fd)
 {
 	struct timespec times[2] = {get_timespec(st->atime_ns), get_timespec(st->mtime_ns)};
-
 	mode_t mode = st->mode & 07777;
+	char proc[64];
 
-	if (fchownat(dirfd, name, st->uid, st->gid, AT_SYMLINK_NOFOLLOW) < 0) {
+	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
+	if (fchownat(fd, "", st->uid, st->gid, AT_EMPTY_PATH) < 0) {
 		if (geteuid() == 0)
 			get_host_failed(g, errno, "owner");
 		mode &= ~(mode_t)(S_ISUID | S_ISGID);
 	}
-	get_xattrs(g, st, dirfd, name);
-	if (!S_ISLNK(st->mode) && fchmodat(dirfd, name, mode, 0) < 0)
+	get_xattrs(g, st, proc);
+	if (!S_ISLNK(st->mode) && chmod(proc, mode) < 0)
 		get_host_failed(g, errno, "mode");
-	if (utimensat(dirfd, name, times, AT_SYMLINK_NOFOLLOW) < 0)
+	if (utimensat(fd, "", times, AT_EMPTY_PATH) < 0)
 		get_host_failed(g, errno, "times");
 }
 
@@ -184,20 +187,22 @@ static void get_file(struct get *g, const struct hf_stat *st, int dirfd, const c
 	if (fd < 0)
 		return get_host_failed(g, errno, "create");
 	err = get_content(g, st, fd);
-	close(fd);
 	if (err > 0)
-		return get_host_failed(g, err, "write");
-	if (err)
-		return get_failed(g, err);
-	get_attr(g, st, dirfd, name);
-	g->files++;
+		get_host_failed(g, err, "write");
+	else if (err)
+		get_failed(g, err);
+	else
+		get_attr(g, st, fd);
+	g->files += err == 0;
+	close(fd);
 }
 
 static void get_other(struct get *g, const struct hf_stat *st, int dirfd, const char *name)
 {
 	char target[4096];
+	struct stat made;
 	ssize_t n;
-	int r;
+	int r, fd;
 
 	unlinkat(dirfd, name, 0);
 	if (S_ISLNK(st->mode)) {
@@ -211,8 +216,15 @@ static void get_other(struct get *g, const struct hf_stat *st, int dirfd, const 
 	}
 	if (r < 0)
 		return get_host_failed(g, errno, "create");
-	get_attr(g, st, dirfd, name);
+	fd = openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return get_host_failed(g, errno, "open");
+	if (fstat(fd, &made) < 0 || (made.st_mode & S_IFMT) != (st->mode & S_IFMT))
+		get_host_failed(g, EEXIST, "somebody put something else in its place");
+	else
+		get_attr(g, st, fd);
 	g->others++;
+	close(fd);
 }
 
 /* Makes or enters the directory 'name' and puts it on the stack. */
@@ -221,6 +233,10 @@ static void get_enter(struct get *g, const struct hf_stat *st, int dirfd, const 
 	struct get_level *l;
 	int err, fd;
 
+	if (links_find(&g->seen, st->id.ino, st->id.gen))
+		return get_host_failed(g, ELOOP, "the volume has this directory twice, run fsck.holdfast");
+	if (links_add(&g->seen, st->id.ino, st->id.gen, ""))
+		return get_host_failed(g, ENOMEM, "directories");
 	if (g->depth == g->max_depth)
 		return get_host_failed(g, ELOOP, "directories too deep: raise 'ulimit -n'");
 	if (mkdirat(dirfd, name, 0700) < 0 && errno != EEXIST)
@@ -244,7 +260,7 @@ static void get_leave(struct get *g)
 
 	g->path[l->path_len] = 0;
 	hf_closedir(&l->dir);
-	get_attr(g, &l->st, l->fd, ".");
+	get_attr(g, &l->st, l->fd);
 	close(l->fd);
 	g->dirs++;
 }
@@ -276,6 +292,15 @@ static void get_inode(struct get *g, const struct hf_stat *st, int dirfd, const 
 		get_other(g, st, dirfd, name);
 	if (st->nlink > 1 && links_add(&g->links, st->id.ino, st->id.gen, g->path))
 		get_host_failed(g, ENOMEM, "links");
+}
+
+static void get_print(const struct get *g)
+{
+	size_t room = 4 * strlen(g->path) + 8;
+	char *quoted = malloc(room);
+
+	puts(quoted ? tool_quote(g->path, quoted, room) : "?");
+	free(quoted);
 }
 
 /* Exports what is on the stack, to its end. */
@@ -311,7 +336,7 @@ static void get_run(struct get *g)
 		}
 		get_inode(g, &st, l->fd, e.name);
 		if (g->verbose)
-			puts(g->path);
+			get_print(g);
 		progress_update(&g->bar, g->files + g->dirs + g->others, 0, "files");
 	}
 }
@@ -354,6 +379,7 @@ static void get_source(struct get *g, const char *source, const char *dest)
 	if (g->dest_fd < 0)
 		return get_host_failed(g, errno, parent);
 	links_free(&g->links);
+	links_free(&g->seen);
 	get_push_name(g, 0, own);
 	get_inode(g, &st, g->dest_fd, own);
 	get_run(g);
@@ -416,6 +442,7 @@ int cmd_get(int argc, char **argv)
 		status = tool_unmount(&g.vol, g.failed ? EXIT_FAILED : EXIT_OK);
 	}
 	links_free(&g.links);
+	links_free(&g.seen);
 	free(g.stack);
 	free(g.path);
 	free(g.buf);

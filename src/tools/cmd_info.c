@@ -181,10 +181,10 @@ int cmd_df(int argc, char **argv)
 
 static void info_print(const struct hf_info *i)
 {
-	char uuid[37], when[48], a[32], b[32];
+	char uuid[37], when[48], a[32], b[32], quoted[4 * sizeof(i->label)];
 
 	printf("volume       %s\n", i->path);
-	printf("label        %s\n", *i->label ? i->label : "(none)");
+	printf("label        %s\n", *i->label ? tool_quote(i->label, quoted, sizeof(quoted)) : "(none)");
 	printf("uuid         %s\n", tool_uuid(i->uuid, uuid));
 	printf("size         %s (%" PRIu64 " bytes)\n", tool_human(i->bytes, a), i->bytes);
 	printf("created      %s\n", tool_time(i->created_ns, when));

@@ -28,10 +28,13 @@ void tool_begin(const char *name)
 	close(fd);
 }
 
+/* Names out of a volume may be anything: what is printed does not reach the terminal as it is. */
 static void print_error(const char *fmt, va_list ap)
 {
-	fprintf(stderr, "%s: ", tool_name);
-	vfprintf(stderr, fmt, ap);
+	char text[3 * 4096], quoted[4 * sizeof(text)];
+
+	vsnprintf(text, sizeof(text), fmt, ap);
+	fprintf(stderr, "%s: %s", tool_name, tool_quote(text, quoted, sizeof(quoted)));
 }
 
 void tool_error(const char *fmt, ...)
@@ -47,12 +50,13 @@ void tool_error(const char *fmt, ...)
 int tool_fail(int err, const char *fmt, ...)
 {
 	const char *sentence = hf_errormsg();
+	char quoted[4 * 1024];
 	va_list ap;
 
 	va_start(ap, fmt);
 	print_error(fmt, ap);
 	va_end(ap);
-	fprintf(stderr, ": %s\n", *sentence ? sentence : strerror(-err));
+	fprintf(stderr, ": %s\n", *sentence ? tool_quote(sentence, quoted, sizeof(quoted)) : strerror(-err));
 	return EXIT_FAILED;
 }
 
