@@ -1,6 +1,10 @@
 option(HF_BUILD_TESTS "build the tests" ON)
 option(HF_DEBUG_LOCKS "check the lock order, a rank per thread" OFF)
 set(HF_SANITIZE "" CACHE STRING "address,undefined or thread")
+option(HF_FUZZ "build the fuzzers (clang)" OFF)
+if(HF_FUZZ AND NOT CMAKE_C_COMPILER_ID STREQUAL "Clang")
+  message(FATAL_ERROR "HF_FUZZ needs clang: -DCMAKE_C_COMPILER=clang")
+endif()
 
 add_library(hf_flags INTERFACE)
 target_compile_options(hf_flags INTERFACE
@@ -15,4 +19,10 @@ endif()
 if(HF_SANITIZE)
   target_compile_options(hf_flags INTERFACE -fsanitize=${HF_SANITIZE} -fno-sanitize-recover=all)
   target_link_options(hf_flags INTERFACE -fsanitize=${HF_SANITIZE})
+endif()
+if(HF_FUZZ)
+  # the libraries count their edges; the fuzzers themselves are linked with -fsanitize=fuzzer
+  # (comparisons are not traced: it takes half of the time, and what is compared is sealed after the edit)
+  target_compile_options(hf_flags INTERFACE -fsanitize=fuzzer-no-link -fno-sanitize-coverage=trace-cmp)
+  target_link_options(hf_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()

@@ -5,7 +5,7 @@
 #     --quick      one build (gcc), no sanitizers, no valgrind
 #     --build DIR  where to build (default: build/ beside this folder)
 #
-# Stages: gcc (all tests), clang (unit tests), AddressSanitizer + UBSan, ThreadSanitizer (concurrent suites),
+# Stages: gcc (all tests), clang (unit tests), fuzz (10 s of each fuzzer, clang), AddressSanitizer + UBSan, ThreadSanitizer (concurrent suites),
 # valgrind memcheck. Ends with a ctest summary; exits non-zero if anything failed.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -23,14 +23,14 @@ tests/setup.sh build test || exit 1
 jobs=$(nproc)
 failed=()
 
-# stage NAME CMAKE-ARGS... -- CTEST-ARGS...
+# [target=TARGET] stage NAME CMAKE-ARGS... -- CTEST-ARGS...
 stage() {
 	local name=$1 dir=$build/$1 cm=() t0=$SECONDS
 	shift
 	while [ "$1" != -- ]; do cm+=("$1"); shift; done
 	shift
 	printf '\n==== %s\n' "$name"
-	if ! cmake -S . -B "$dir" -G Ninja "${cm[@]}" >"$dir.log" 2>&1 || ! cmake --build "$dir" -j "$jobs" >>"$dir.log" 2>&1; then
+	if ! cmake -S . -B "$dir" -G Ninja "${cm[@]}" >"$dir.log" 2>&1 || ! cmake --build "$dir" -j "$jobs" --target "${target:-all}" >>"$dir.log" 2>&1; then
 		tail -60 "$dir.log"
 		failed+=("$name: build")
 		return
@@ -42,6 +42,7 @@ stage() {
 mkdir -p "$build"
 if [ -z "$quick" ]; then
 	stage clang -DCMAKE_C_COMPILER=clang -- -L 'unit|layer' -LE 'slow|nightly'
+	target=fuzzers stage fuzz -DCMAKE_C_COMPILER=clang -DHF_SANITIZE=address,undefined -DHF_FUZZ=ON -- -R '^fuzzer_' -LE 'slow|nightly'
 	HF_TEST_SHORT=1 stage asan -DCMAKE_C_COMPILER=gcc -DHF_SANITIZE=address,undefined -DHF_DEBUG_LOCKS=ON -- -L 'unit|system' -LE 'slow|nightly'
 	stage tsan -DCMAKE_C_COMPILER=gcc -DHF_SANITIZE=thread -- -L concurrent -LE 'nightly'
 	stage valgrind -DCMAKE_C_COMPILER=gcc -DHF_TEST_VALGRIND=ON -- -L memcheck

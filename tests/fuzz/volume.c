@@ -1,0 +1,207 @@
+/* The targets that have an image: edits, a mount, operations, a walk, fsck. What must hold: no crash and no failure of the media; each
+ * failure has a sentence; and of an image that fsck calls clean, no operation says that it is damaged, and fsck calls it clean
+ * afterwards. */
+#include "ops.h"
+#include "target.h"
+#include "file/volume.h"
+#include "journal/journal.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define BIT(k) (1u << FUZZ_##k)
+
+static const struct volume_target {
+	const char *name;
+	uint32_t kinds;
+	bool crashed;		/* the image was not unmounted */
+} targets[] = {
+	{"journal", BIT(SUPER) | BIT(CKPT) | BIT(RECORD) | BIT(NEW_RECORD) | BIT(RAW) | BIT(OP), true},
+	{"inode", BIT(INODE) | BIT(INODE_BITS) | BIT(COPY_INODE) | BIT(ORPHAN) | BIT(ALLOC) | BIT(OP), true},
+	{"map", BIT(ENTRY) | BIT(INODE) | BIT(ALLOC) | BIT(ORPHAN) | BIT(COPY_BLOCK) | BIT(OP), false},
+	{"directory", BIT(BUCKET) | BIT(TAGS) | BIT(DIRENT) | BIT(INODE) | BIT(COPY_BLOCK) | BIT(OP), false},
+	{"xattr", BIT(XATTR) | BIT(INODE) | BIT(ENTRY) | BIT(OP), false},
+	{"image", (1u << FUZZ_KINDS) - 1, true},
+};
+
+static const struct volume_target *target(void)
+{
+	for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++)
+		if (!strcmp(targets[i].name, FUZZ_TARGET))
+			return &targets[i];
+	abort();
+}
+
+/* ---- a copy of the image per input: pages are copied when they are written */
+
+static uint8_t *work(const struct fuzz_image *im)
+{
+	static uint8_t *mem;
+	int fd;
+
+	if (!mem) {
+		fd = memfd_create("image", MFD_CLOEXEC);
+		FUZZ_MUST(fd >= 0 && write(fd, im->bytes, FUZZ_BYTES) == (ssize_t)FUZZ_BYTES, "no memory");
+		mem = fuzz_memory(FUZZ_BYTES, fd);
+		close(fd);
+	}
+	FUZZ_MUST(madvise(mem, FUZZ_BYTES, MADV_DONTNEED) == 0, "no memory");
+	return mem;
+}
+
+static int mount(uint8_t *mem, hf_volume **v)
+{
+	struct hf_mount_options o = {.struct_size = sizeof(o), .max_cached_inodes = 256, .use_ids = true};
+	struct pm_open_args args = {.no_threads = true};	/* byte granularity: flushes cost nothing */
+	struct pm *pm;
+	int err = pm_open_memory(mem, FUZZ_BYTES, &args, &pm);
+
+	err_clear();
+	if (!err)
+		err = volume_open(pm, &o, v);
+	FUZZ_MUST(!err || err_msg()[0], "mount: %d without a sentence", err);
+	FUZZ_MUST(err != -EIO && err != -EROFS, "mount: %s", err_msg());
+	return err;
+}
+
+static uint64_t findings(hf_volume *v, const struct hf_check_options *o)
+{
+	struct hf_check_result res;
+	int err = hf_check_mounted(v, o, &res);
+
+	FUZZ_MUST(!err, "check: %s", hf_errormsg());
+	return res.findings;
+}
+
+static void print_finding(void *ctx, const struct hf_finding *f)
+{
+	(void)ctx;
+	fprintf(stderr, "%s: %s\n", f->structure, f->text);
+}
+
+/* fsck of the image as it is, from a file: what it says is told to 'o'. */
+static int check_file(const uint8_t *mem, const struct hf_check_options *o, struct hf_check_result *res)
+{
+	int fd = memfd_create("image", MFD_CLOEXEC), err;
+	char path[64];
+
+	FUZZ_MUST(fd >= 0 && write(fd, mem, FUZZ_BYTES) == (ssize_t)FUZZ_BYTES, "no memory");
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	err = hf_check(path, o, res);
+	FUZZ_MUST(!err || hf_errormsg()[0], "check: %d without a sentence", err);
+	FUZZ_MUST(err != -EIO && err != -ENOMEM, "check: %s", hf_errormsg());
+	close(fd);
+	return err;
+}
+
+/* What cannot be mounted is not clean. */
+static void refused(const uint8_t *mem, int why)
+{
+	struct hf_check_options o = {.struct_size = sizeof(o)};
+	struct hf_check_result res;
+	char text[512];
+	int err;
+
+	if (why == -EOPNOTSUPP)
+		return;			/* a feature, no damage */
+	snprintf(text, sizeof(text), "%s", err_msg());
+	err = check_file(mem, &o, &res);
+	FUZZ_MUST(err || res.findings, "mount: %s; and fsck finds nothing", text);
+}
+
+/* The steps on a mounted volume. */
+static void run(hf_volume *v, const struct fuzz_step *s, unsigned n)
+{
+	struct hf_check_options o = {.struct_size = sizeof(o)};
+	bool clean = findings(v, &o) == 0;
+	char text[FUZZ_TEXT];
+	int bad = 0, err;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (s[i].kind != FUZZ_OP)
+			continue;
+		err = fuzz_op(v, &s[i]);
+		bad = bad ? bad : err;
+		FUZZ_MUST(!clean || !bad, "operation %u of %u on a clean volume: %s", i, n, hf_errormsg());
+	}
+	bad = fuzz_walk(v, text);
+	FUZZ_MUST(!clean || !bad, "reading a clean volume: %s", text);
+	if (clean) {
+		o.finding = print_finding;
+		FUZZ_MUST(findings(v, &o) == 0, "a clean volume is no longer clean after operations that returned");
+	}
+}
+
+static unsigned edit(const uint8_t *data, size_t size, struct fuzz_step *s, uint8_t **mem)
+{
+	const struct fuzz_image *im = fuzz_image(target()->crashed);
+	unsigned n = fuzz_steps(data, size, target()->kinds, s);
+
+	*mem = work(im);
+	for (unsigned i = 0; i < n; i++)
+		fuzz_edit(im, *mem, &s[i]);
+	return n;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct fuzz_step s[FUZZ_STEPS_MAX];
+	uint8_t *mem;
+	unsigned n = edit(data, size, s, &mem);
+	hf_volume *v;
+	int err;
+
+	journal_thread_number(1);
+	err = mount(mem, &v);
+	if (err) {
+		refused(mem, err);
+		return 0;
+	}
+	run(v, s, n);
+	err = hf_unmount(&v);
+	FUZZ_MUST(err != -EBUSY && err != -EIO, "unmount: %s", hf_errormsg());
+	if (mount(mem, &v) == 0)
+		(void)hf_unmount(&v);
+	return 0;
+}
+
+/* ---- for the driver */
+
+static void add_structure(void *ctx, const struct hf_finding *f)
+{
+	char *out = ctx;
+
+	if (!strstr(out, f->structure))
+		strcat(strcat(out, " "), f->structure);
+}
+
+int target_write(const uint8_t *data, size_t size, FILE *to)
+{
+	struct fuzz_step s[FUZZ_STEPS_MAX];
+	uint8_t *mem;
+
+	(void)edit(data, size, s, &mem);
+	return fwrite(mem, FUZZ_BYTES, 1, to) == 1 ? 0 : -1;
+}
+
+void target_verdict(const uint8_t *data, size_t size, char *out, size_t room)
+{
+	char structures[256] = "";
+	struct hf_check_options o = {.struct_size = sizeof(o), .ctx = structures, .finding = add_structure};
+	struct hf_check_result res;
+	struct fuzz_step s[FUZZ_STEPS_MAX];
+	uint8_t *mem;
+	hf_volume *v;
+	int err;
+
+	(void)edit(data, size, s, &mem);
+	err = check_file(mem, &o, &res);
+	if (err)
+		snprintf(structures, sizeof(structures), " %s", strerrorname_np(-err));
+	err = mount(mem, &v);
+	if (!err)
+		(void)hf_unmount(&v);
+	snprintf(out, room, "mount: %s; fsck:%s", err ? strerrorname_np(-err) : "ok", structures[0] ? structures : " clean");
+}
