@@ -13,17 +13,6 @@ static void path_new(const struct hf_volume *vol, struct name_new *n, uint32_t m
 	n->setgid_inherit = true;
 }
 
-/* A name with a slash behind it, which asks for a directory, where something else is to be made. */
-static int path_slash(struct inode *dir, const char *name)
-{
-	struct inode *in;
-	int err = name_lookup(dir, name, &in);
-
-	if (!err)
-		inode_put(in);
-	return err ? err : -EEXIST;
-}
-
 /* Only mkdir may be asked for a directory that is not there yet. */
 static int path_create(struct hf_volume *vol, const char *path, const struct name_new *n,
 		       const char *what)
@@ -37,7 +26,7 @@ static int path_create(struct hf_volume *vol, const char *path, const struct nam
 	if (err)
 		return (int)enter_leave(err, what);
 	if (is_dir && !S_ISDIR(n->mode)) {
-		err = path_slash(dir, last);
+		err = path_new_slash(dir, last);
 	} else {
 		ticket = gate_enter(&vol->gate);
 		err = name_create(dir, last, n, NULL);
@@ -145,7 +134,7 @@ HF_API int hf_link(hf_volume *vol, const char *oldpath, const char *newpath)
 	if (err)
 		goto out;
 	if (is_dir) {
-		err = path_slash(dir, last);
+		err = path_new_slash(dir, last);
 	} else {
 		ticket = gate_enter(&vol->gate);
 		err = name_link(in, dir, last);

@@ -392,7 +392,7 @@ HF_API int hf_flink(hf_file *file, const char *path)
 	if (err)
 		return (int)enter_leave(err, "flink");
 	if (is_dir) {
-		err = -ENOENT;
+		err = path_new_slash(dir, last);
 	} else {
 		ticket = gate_enter(&file->vol->gate);
 		err = name_link(file->in, dir, last);

@@ -37,6 +37,16 @@ int path_parent(struct hf_volume *vol, const char *path, struct inode **dir, cha
 	return err ? err : name_walk(&vol->fs, NULL, p.s, WALK_PARENT, dir, last, is_dir);
 }
 
+int path_new_slash(struct inode *dir, const char *name)
+{
+	struct inode *in;
+	int err = name_lookup(dir, name, &in);
+
+	if (!err)
+		inode_put(in);
+	return err ? err : -EEXIST;
+}
+
 int path_inode(struct hf_volume *vol, const char *path, bool follow, struct inode **out)
 {
 	struct path p;

@@ -155,6 +155,8 @@ int path_copy(struct path *p, const char *from);
 /* The directory and the last component; a trailing slash is told in *is_dir. */
 int path_parent(struct hf_volume *vol, const char *path, struct inode **dir, char last[256],
 		bool *is_dir);
+/* The error where something that is no directory is to be made by a name with a slash behind it. */
+int path_new_slash(struct inode *dir, const char *name);
 int path_inode(struct hf_volume *vol, const char *path, bool follow, struct inode **out);
 int path_name_copy(char to[256], const char *from);
 /* What a path named was freed before it was locked: for the caller the name is not there. */

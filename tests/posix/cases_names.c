@@ -101,6 +101,7 @@ static const struct px_case links[] = {
     {"replaced_open", "create f; create g; open A g rw; write A 0 3 q; rename f g; fstat A nlink 0; read A 0 3 q; stat g size 0"},
     {"flink", "create f; open A f rw; flink A g; same f g; fstat A nlink 2"},
     {"flink_exists", "create f; create g; open A f r; flink A g = EEXIST"},
+    {"flink_slash", "create f; mkdir d; open A f r; flink A g/ = ENOENT; flink A f/ = EEXIST|ENOTDIR; flink A d/ = EEXIST"},
     {"flink_dot", "create f; open A f r; flink A . = EEXIST"},
     {"flink_below_file", "create f; open A f r; flink A f/x = ENOTDIR"},
     {"flink_missing_dir", "create f; open A f r; flink A no/x = ENOENT"},

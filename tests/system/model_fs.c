@@ -318,7 +318,7 @@ static struct m_inode *create_in(struct model *m, struct m_inode *dir, const cha
 	struct m_new how = *n;
 	struct m_inode *in;
 
-	if (dir->mode & S_ISGID && !n->plain) {
+	if (dir->mode & S_ISGID) {
 		how.gid = dir->gid;
 		how.mode |= S_ISDIR(n->mode) ? S_ISGID : 0;
 	}
@@ -521,8 +521,7 @@ static int open_existing(struct model *m, struct m_inode *in, unsigned flags, in
 
 static int open_tmpfile(struct model *m, const char *path, unsigned flags, uint32_t mode, int slot)
 {
-	const struct m_new n = {
-	    .mode = S_IFREG | (mode & 07777), .uid = m->uid, .gid = m->gid, .plain = true};
+	struct m_new n = {.mode = S_IFREG | (mode & 07777), .uid = m->uid, .gid = m->gid};
 	struct m_inode *dir, *in;
 	int err = m_lookup(m, path, true, &dir);
 
@@ -530,6 +529,8 @@ static int open_tmpfile(struct model *m, const char *path, unsigned flags, uint3
 		err = -ENOTDIR;
 	if (err)
 		return err;
+	if (dir->mode & S_ISGID)
+		n.gid = dir->gid;
 	in = inode_new(m, &n);
 	in->nlink = 0;
 	m_open_inode(m, in, flags, slot);

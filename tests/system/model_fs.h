@@ -107,7 +107,6 @@ struct m_new {
 	uint32_t mode, uid, gid;
 	uint64_t rdev;
 	const char *target;
-	bool plain; /* the directory's setgid bit does not matter: files without a name */
 };
 int m_create(struct model *m, const char *path, const struct m_new *n);
 int m_link(struct model *m, const char *oldpath, const char *newpath);
