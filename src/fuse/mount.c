@@ -89,7 +89,8 @@ static int mount_session(struct mount *m)
 		tool_error("%s: could not be mounted on", m->opt.dir);
 		return EXIT_FAILED;
 	}
-	return EXIT_OK;
+	err = wire_start(m);
+	return err ? tool_fail(err, "no FUSE session") : EXIT_OK;
 }
 
 static int mount_loop(struct mount *m)

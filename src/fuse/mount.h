@@ -12,6 +12,7 @@
 #include <holdfast.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <sys/stat.h>
 
 struct mount_options {
 	char *volume, *dir;		/* absolute */
@@ -38,7 +39,15 @@ struct mount {
 	struct fuse_session *se;
 	pthread_mutex_t lock;		/* of the list */
 	struct handle *handles;
+	bool killpriv;			/* wire.c: writes tell whether they take set-ID bits */
+	uint64_t init_unique;
 };
+
+/* ---- wire.c */
+#define WIRE_KILL 0x40000000		/* in the open flags of a write, which have no such bit */
+#define WIRE_TMPFILE "/"		/* the name of a create without a name */
+/* After the session is mounted. 0 or a negative errno. */
+int wire_start(struct mount *m);
 
 /* ---- handle.c */
 /* Closes what is given when it fails: -ENOMEM. */
@@ -80,6 +89,11 @@ int node_id(const struct mount *m, fuse_ino_t node, struct hf_id *id);
 /* The same and its attributes. */
 int node_stat(const struct mount *m, fuse_ino_t node, struct hf_stat *st);
 void node_attr(const struct hf_stat *st, struct stat *out);
+/* Set-group-ID without the group's right to execute means something else. */
+static inline uint32_t node_without_setid(uint32_t mode)
+{
+	return mode & ~(uint32_t)(mode & S_IXGRP ? S_ISUID | S_ISGID : S_ISUID);
+}
 /* -EOVERFLOW: its number does not fit. */
 int node_entry(const struct mount *m, const struct hf_stat *st, struct fuse_entry_param *e);
 /* One of them answers: err if it is one, else with the entry or the attributes. */

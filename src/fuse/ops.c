@@ -10,9 +10,10 @@
 
 /* What the kernel may leave to us and what not.
  *
- * Set-user-ID and set-group-ID bits, and file capabilities, go when somebody else writes, truncates or gives the file away: the
- * kernel knows who has the right to keep them, so it does that, by setattr before the write (HANDLE_KILLPRIV off). It cannot where
- * opening truncates, so that is an open and a setattr (ATOMIC_O_TRUNC off).
+ * Set-user-ID and set-group-ID bits go when somebody without the right to keep them writes, truncates or gives the file away; the
+ * kernel knows who has it. It tells us (HANDLE_KILLPRIV_V2, by wire.c), or if it is too old for that does it by setattr before the
+ * write (HANDLE_KILLPRIV off). Where opening truncates it could do neither, so that is an open and a setattr (ATOMIC_O_TRUNC off).
+ * File capabilities it removes itself.
  *
  * The page cache is never older than the file: all changes come through this mount. A look at the time of the last change
  * (AUTO_INVAL_DATA) would throw it away after each write. */

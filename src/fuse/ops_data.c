@@ -2,7 +2,6 @@
 #include "mount.h"
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 /* By a copy under the file's lock: a read sees all of a write or nothing of it, and bad media is -EIO. */
 void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t off, struct fuse_file_info *fi)
@@ -20,28 +19,33 @@ void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t off, struct fus
 	free(buf);
 }
 
-/* Without the page cache the kernel leaves this to us: what a write by somebody without the right takes from the file. */
-static int write_drops_privileges(fuse_req_t req, hf_file *file)
+/* What a change by somebody without the right to keep them takes from the file. */
+static int data_drops_setid(hf_file *file)
 {
 	struct hf_setattr a = {.set = HF_SET_MODE};
 	struct hf_stat st;
-	int err;
+	int err = hf_fstat(file, &st);
 
-	if (!mount_of(req)->opt.direct_io || fuse_req_ctx(req)->uid == 0)
-		return 0;
-	err = hf_fremovexattr(file, "security.capability");
-	if (err && err != -ENODATA)
-		return err;
-	err = hf_fstat(file, &st);
-	a.mode = st.mode & ~(uint32_t)(st.mode & S_IXGRP ? S_ISUID | S_ISGID : S_ISUID);
+	a.mode = node_without_setid(st.mode);
 	return err || a.mode == st.mode ? err : hf_fsetattr(file, &a);
+}
+
+/* A kernel that does not tell does it itself, but not where there is no page cache; and none tells with fallocate and
+ * copy_file_range. The right is root's there. */
+static bool data_kills(fuse_req_t req, const struct fuse_file_info *write)
+{
+	const struct mount *m = mount_of(req);
+
+	if (m->killpriv && write)
+		return (write->flags & WIRE_KILL) != 0;
+	return (m->killpriv || (m->opt.direct_io && write)) && fuse_req_ctx(req)->uid != 0;
 }
 
 /* With O_APPEND the library adds at the end, whatever the offset, which is the kernel's idea of the end: the same, for it holds the
  * file meanwhile. */
 void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t size, off_t off, struct fuse_file_info *fi)
 {
-	ssize_t n = write_drops_privileges(req, file_of(fi));
+	ssize_t n = data_kills(req, fi) ? data_drops_setid(file_of(fi)) : 0;
 
 	(void)node;
 	if (n == 0)
@@ -54,8 +58,12 @@ void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t size, off
 
 void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t off, off_t len, struct fuse_file_info *fi)
 {
+	int err = hf_fallocate(file_of(fi), mode, (uint64_t)off, (uint64_t)len);
+
 	(void)node;
-	reply_err(req, hf_fallocate(file_of(fi), mode, (uint64_t)off, (uint64_t)len));
+	if (!err && data_kills(req, NULL))
+		err = data_drops_setid(file_of(fi));
+	reply_err(req, err);
 }
 
 void op_lseek(fuse_req_t req, fuse_ino_t node, off_t off, int whence, struct fuse_file_info *fi)
@@ -77,6 +85,8 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t off_in, struct fuse
 
 	(void)in;
 	(void)out;
+	if (n > 0 && data_kills(req, NULL))
+		(void)data_drops_setid(file_of(fi_out));
 	if (n < 0)
 		reply_err(req, (int)n);
 	else

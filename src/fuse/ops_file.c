@@ -2,6 +2,7 @@
 #include "mount.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <time.h>
 
 #define DAY_NS (24ll * 3600 * 1000000000ll)
@@ -26,18 +27,19 @@ static bool open_keeps_cache(const struct mount *m, const struct hf_stat *st)
 	       now.tv_sec * 1000000000ll - st->atime_ns <= DAY_NS;
 }
 
+static int file_handle(struct mount *m, hf_file *file, const struct hf_stat *st, struct fuse_file_info *fi)
+{
+	fi->direct_io = m->opt.direct_io;
+	fi->keep_cache = !fi->direct_io && open_keeps_cache(m, st);
+	return handle_new(m, file, NULL, fi);
+}
+
 static int file_open(struct mount *m, const struct hf_stat *st, struct fuse_file_info *fi)
 {
 	hf_file *file;
 	int err = hf_inode_open(m->vol, st->id, open_flags(fi), &file);
 
-	if (!err)
-		err = handle_new(m, file, NULL, fi);
-	if (err)
-		return err;
-	fi->direct_io = m->opt.direct_io;
-	fi->keep_cache = !fi->direct_io && open_keeps_cache(m, st);
-	return 0;
+	return err ? err : file_handle(m, file, st, fi);
 }
 
 void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
@@ -65,6 +67,27 @@ static int create(struct mount *m, struct hf_id dir, const char *name, const str
 	return err;
 }
 
+/* A file without a name; its group as if it had one in that directory. */
+static int create_unnamed(struct mount *m, struct hf_id dir, struct hf_create how, struct hf_stat *st, struct fuse_file_info *fi)
+{
+	hf_file *file;
+	int err = hf_inode_stat(m->vol, dir, st);
+
+	if (err)
+		return err;
+	if (st->mode & S_ISGID)
+		how.gid = st->gid;
+	err = hf_inode_tmpfile(m->vol, &how, open_flags(fi), &file);
+	if (err)
+		return err;
+	err = hf_fstat(file, st);
+	if (err) {
+		(void)hf_close(&file);
+		return err;
+	}
+	return file_handle(m, file, st, fi);
+}
+
 void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
@@ -75,12 +98,18 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	struct hf_id dir;
 	int err = node_id(m, parent, &dir);
 
-	if (!err)
+	if (!err && strcmp(name, WIRE_TMPFILE) == 0) {
+		err = create_unnamed(m, dir, how, &st, fi);
+	} else if (!err) {
 		err = create(m, dir, name, &how, fi->flags, &st);
-	if (!err)
+		if (!err)
+			err = file_open(m, &st, fi);
+	}
+	if (!err) {
 		err = node_entry(m, &st, &e);
-	if (!err)
-		err = file_open(m, &st, fi);
+		if (err)
+			(void)handle_close(m, handle_of(fi));
+	}
 	if (err)
 		reply_err(req, err);
 	else if (fuse_reply_create(req, &e, fi) == -ENOENT)

@@ -78,6 +78,22 @@ static void setattr_from(const struct stat *attr, int to_set, struct hf_setattr 
 		a->set &= ~(unsigned)HF_SET_MTIME;
 }
 
+/* The kernel says, with an owner or a size, whether set-ID bits go. */
+static int setattr_kill(struct mount *m, fuse_ino_t node, int to_set, struct hf_setattr *a)
+{
+	struct hf_stat st;
+	int err;
+
+	if (!m->killpriv || !(to_set & FUSE_SET_ATTR_KILL_SUID) || (a->set & HF_SET_MODE))
+		return 0;
+	err = node_stat(m, node, &st);
+	if (err || S_ISDIR(st.mode) || node_without_setid(st.mode) == st.mode)
+		return err;
+	a->set |= HF_SET_MODE;
+	a->mode = node_without_setid(st.mode) & 07777;
+	return 0;
+}
+
 /* A size comes with the open file, if that is how it was asked for. */
 void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *attr, int to_set, struct fuse_file_info *fi)
 {
@@ -88,6 +104,11 @@ void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *attr, int to_set, 
 	int err;
 
 	setattr_from(attr, to_set, &a);
+	err = setattr_kill(m, node, to_set, &a);
+	if (err) {
+		reply_err(req, err);
+		return;
+	}
 	if (fi && (a.set & HF_SET_SIZE)) {
 		err = hf_fsetattr(file_of(fi), &a);
 		if (!err)

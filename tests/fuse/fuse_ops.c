@@ -26,6 +26,8 @@ static void check(bool ok, const char *what, const char *file, int line)
 		return;
 	failures++;
 	fprintf(stderr, "%s:%d: %s (errno %d: %s)\n", file, line, what, errno, strerror(errno));
+	if (failures == 20)
+		exit(1);
 }
 #define OK(x)	    check((x) == 0, #x, __FILE__, __LINE__)
 #define YES(x)	    check(x, #x, __FILE__, __LINE__)
@@ -81,11 +83,31 @@ static void test_unlinked(void)
 	YES(file_is("v", "new") && pread(other, buf, 16, 0) == 5 && memcmp(buf, "other", 5) == 0);
 	OK(close(other));
 	OK(unlink("v"));
-	/* libfuse 3.14 does not know FUSE_TMPFILE. */
+}
+
+/* Linux 6.1 and later. */
+static void test_tmpfile(void)
+{
+	int fd = open(".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0640);
+	struct stat st;
+	char path[64];
+
+	if (fd < 0 && errno == EOPNOTSUPP) {
+		puts("no O_TMPFILE with this kernel");
+		return;
+	}
+	YES(fd >= 0 && write(fd, "unnamed", 7) == 7);
+	OK(fstat(fd, &st));
+	YES(st.st_nlink == 0 && st.st_size == 7 && (st.st_mode & 07777) == 0640);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	OK(linkat(AT_FDCWD, path, AT_FDCWD, "named", AT_SYMLINK_FOLLOW));
+	YES(file_is("named", "unnamed"));
+	OK(fstat(fd, &st));
+	YES(st.st_nlink == 1);
+	FAILS(EEXIST, linkat(AT_FDCWD, path, AT_FDCWD, "named", AT_SYMLINK_FOLLOW));
+	OK(close(fd));
 	fd = open(".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	YES(fd >= 0 || errno == EOPNOTSUPP);
-	if (fd >= 0)
-		close(fd);
+	OK(close(fd));
 }
 
 /* ---- handles as an NFS server keeps them */
@@ -281,6 +303,22 @@ static void test_readdir(void)
 
 /* ---- attributes */
 
+/* By somebody who may write and has no right to keep the bits. */
+static int setid_change(int fd, int how)
+{
+	loff_t from = 0, to = 100;
+
+	if (setgid(2000) || setuid(2000))
+		return 1;
+	switch (how) {
+	case 0: return pwrite(fd, "u", 1, 0) != 1;
+	case 1: return ftruncate(fd, 5) != 0;
+	case 2: return truncate("suid", 3) != 0;
+	case 3: return fallocate(fd, 0, 0, 10000) != 0;
+	default: return copy_file_range(fd, &from, fd, &to, 3, 0) != 3;
+	}
+}
+
 static void test_setid(void)
 {
 	int fd = file_new("suid", "0123456789");
@@ -293,24 +331,22 @@ static void test_setid(void)
 	YES(pwrite(fd, "r", 1, 0) == 1);	/* root may */
 	OK(fstat(fd, &st));
 	YES((st.st_mode & 07777) == 06777);
-	for (int i = 0; i < 3; i++) {
+	for (int how = 0; how < 5; how++) {
 		OK(chmod("suid", 06777));
 		pid = fork();
-		if (pid == 0) {
-			int bad = setgid(2000) || setuid(2000);
-
-			if (i == 0)
-				bad |= pwrite(fd, "u", 1, 0) != 1;
-			else if (i == 1)
-				bad |= ftruncate(fd, 5) != 0;
-			else
-				bad |= open("suid", O_WRONLY | O_TRUNC | O_CLOEXEC) < 0 && errno != EACCES;
-			_exit(bad);
-		}
+		if (pid == 0)
+			_exit(setid_change(fd, how));
 		YES(waitpid(pid, &status, 0) == pid && status == 0);
 		OK(fstat(fd, &st));
-		YES(i == 2 || (st.st_mode & 07777) == 0777);
+		YES((st.st_mode & 07777) == 0777);
 	}
+	OK(chmod("suid", 06767));	/* set-group-ID without the right to execute is no privilege */
+	pid = fork();
+	if (pid == 0)
+		_exit(setid_change(fd, 0));
+	YES(waitpid(pid, &status, 0) == pid && status == 0);
+	OK(fstat(fd, &st));
+	YES((st.st_mode & 07777) == 02767);
 	OK(chmod("suid", 06777));
 	OK(chown("suid", 1001, 1001));
 	OK(fstat(fd, &st));
@@ -419,6 +455,7 @@ int main(int argc, char **argv)
 	}
 	umask(022);
 	test_unlinked();
+	test_tmpfile();
 	test_handles();
 	test_append();
 	test_ranges();

@@ -2,7 +2,6 @@
 #include "posix.h"
 
 #define K	   PX_KERNEL
-#define NO_TMPFILE "libfuse 3.14 has no O_TMPFILE"
 static const struct px_case perm[] = {
     {"open_other", "create f 600; as 1000; open A f r = EACCES; open A f w = EACCES", K},
     {"open_world", "create f 604; as 1000; open A f r; open B f w = EACCES", K},
@@ -59,7 +58,7 @@ static const struct px_case perm[] = {
     {"sticky_link", "chmod . 1777; create f 666; chown f 1001 1001; as 1001 1001; link f g; unlink g", K},
     {"owner_of_new", "chmod . 777; as 1000 2000; create f; stat f uid 1000 gid 2000; mkdir d; stat d uid 1000 gid 2000; symlink x l; "
 		       "lstat l uid 1000 gid 2000; mknod p p; stat p uid 1000 gid 2000", K},
-    {"owner_of_tmpfile", "chmod . 777; as 1000 2000; open A . rw,tmpfile; fstat A uid 1000 gid 2000", K, .mount = NO_TMPFILE},
+    {"owner_of_tmpfile", "chmod . 777; as 1000 2000; open A . rw,tmpfile; fstat A uid 1000 gid 2000", K},
     {"setgid_dir", "mkdir d 2777; chown d 0 50; chmod d 2777; as 1000 1000; create d/f; stat d/f uid 1000 gid 50; mkdir d/e; stat d/e gid 50 mode 2755", K},
     {"setgid_dir_foreign_bit", "mkdir d; chown d 0 50; chmod d 2777; as 1000 1000; create d/f 2755; stat d/f gid 50 mode 755", K},
     {"setgid_dir_member_bit", "mkdir d; chown d 0 50; chmod d 2777; as 1000 50; create d/f 2755; stat d/f gid 50 mode 2755", K},
@@ -80,7 +79,7 @@ static const struct px_case perm[] = {
     {"xattr_sticky_dir", "mkdir d 1777; as 1000; setx d user.a 1 = EPERM", K},
     {"umask", "umask 27; create f 666; mkdir d 777; stat f mode 640; stat d mode 750; umask 0", K},
     {"umask_not_of_symlink", "umask 77; symlink x l; lstat l mode 777; mknod p p 666; stat p mode 600; umask 0", K},
-    {"umask_tmpfile", "umask 77; open A . rw,tmpfile 666; fstat A mode 600; umask 0", K, .mount = NO_TMPFILE},
+    {"umask_tmpfile", "umask 77; open A . rw,tmpfile 666; fstat A mode 600; umask 0", K},
     {"chdir", "fn chdir_needs_search", K},
     {"exec_needs_x", "fn exec_needs_x", K},
     {"setuid_program", "fn setuid_program", K},

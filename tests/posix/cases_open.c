@@ -1,7 +1,6 @@
 /* Opening, attributes, time stamps. */
 #include "posix.h"
 
-#define NO_TMPFILE "libfuse 3.14 has no O_TMPFILE"
 static const struct px_case opens[] = {
     {"missing", "open A no r = ENOENT; open A no rw = ENOENT; open A no w,trunc = ENOENT"},
     {"creat", "open A f rw,creat 640; stat f mode 640 size 0; close A; open A f rw,creat 600; stat f mode 640"},
@@ -57,19 +56,18 @@ static const struct px_case opens[] = {
     {"many_handles", "create f; open A f w; open B f r; open C f rw,append; write A 0 4 x; read B 0 4 x; append C 4 y; read B 4 4 y"},
     {"close_twice", "create f; open A f r; close A; close A = EBADF"},
     {"creat_in_removed_dir", "fn create_in_removed_dir", PX_KERNEL},
-    {"tmpfile", "open A . rw,tmpfile 600; fstat A type f nlink 0 size 0 mode 600; ls .", .mount = NO_TMPFILE},
-    {"tmpfile_write", "open A . rw,tmpfile; write A 0 5 x; read A 0 5 x; fstat A size 5", .mount = NO_TMPFILE},
-    {"tmpfile_flink", "open A . rw,tmpfile; write A 0 5 x; flink A f; stat f size 5 nlink 1; open B f r; read B 0 5 x", .mount = NO_TMPFILE},
-    {"tmpfile_flink_other_dir", "mkdir d; mkdir e; open A d rw,tmpfile; flink A e/f; ls e f", .mount = NO_TMPFILE},
-    {"tmpfile_flink_twice", "open A . rw,tmpfile; flink A f; flink A g; stat f nlink 2; same f g", .mount = NO_TMPFILE},
-    {"tmpfile_flink_exists", "create f; open A . rw,tmpfile; flink A f = EEXIST; fstat A nlink 0", .mount = NO_TMPFILE},
+    {"tmpfile", "open A . rw,tmpfile 600; fstat A type f nlink 0 size 0 mode 600; ls ."},
+    {"tmpfile_write", "open A . rw,tmpfile; write A 0 5 x; read A 0 5 x; fstat A size 5"},
+    {"tmpfile_flink", "open A . rw,tmpfile; write A 0 5 x; flink A f; stat f size 5 nlink 1; open B f r; read B 0 5 x"},
+    {"tmpfile_flink_other_dir", "mkdir d; mkdir e; open A d rw,tmpfile; flink A e/f; ls e f"},
+    {"tmpfile_flink_twice", "open A . rw,tmpfile; flink A f; flink A g; stat f nlink 2; same f g"},
+    {"tmpfile_flink_exists", "create f; open A . rw,tmpfile; flink A f = EEXIST; fstat A nlink 0"},
     {"tmpfile_for_reading", "open A . r,tmpfile = EINVAL"},
     {"tmpfile_file", "create f; open A f rw,tmpfile = ENOTDIR"},
     {"tmpfile_missing", "open A no rw,tmpfile = ENOENT"},
-    {"tmpfile_link_to_dir", "mkdir d; symlink d l; open A l rw,tmpfile; flink A l/f; ls d f", .mount = NO_TMPFILE},
+    {"tmpfile_link_to_dir", "mkdir d; symlink d l; open A l rw,tmpfile; flink A l/f; ls d f"},
     {"tmpfile_excl", "open A . rw,tmpfile,excl; flink A f = ENOENT",
-     .lib = "O_EXCL with O_TMPFILE is not looked at: hf_flink gives any open file a name",
-     .mount = NO_TMPFILE},
+     .lib = "O_EXCL with O_TMPFILE is not looked at: hf_flink gives any open file a name"},
     {"noatime", "create f; open A f r,noatime", PX_KERNEL},
 };
 const struct px_group px_open = {"open", opens, sizeof(opens) / sizeof(opens[0])};
@@ -104,7 +102,7 @@ static const struct px_case attr[] = {
     {"setgid_dir_gives_group_to_symlink", "mkdir d; chown d 0 50; chmod d 2775; symlink x d/l; lstat d/l gid 50"},
     {"setgid_dir_gives_bit_to_dir", "mkdir d; chown d 0 50; chmod d 2775; mkdir d/e; stat d/e gid 50 mode 2755"},
     {"setgid_dir_gives_no_bit_to_file", "mkdir d; chown d 0 50; chmod d 2775; create d/f 755; stat d/f mode 755"},
-    {"setgid_dir_tmpfile", "mkdir d; chown d 0 50; chmod d 2775; open A d rw,tmpfile; fstat A gid 50", .mount = NO_TMPFILE},
+    {"setgid_dir_tmpfile", "mkdir d; chown d 0 50; chmod d 2775; open A d rw,tmpfile; fstat A gid 50"},
     {"plain_dir_gives_no_group", "mkdir d; chown d 0 50; create d/f; stat d/f gid 0"},
     {"link_keeps_group", "mkdir d; chown d 0 50; chmod d 2775; create f; link f d/f; stat d/f gid 0"},
     {"rename_keeps_group", "mkdir d; chown d 0 50; chmod d 2775; create f; rename f d/f; stat d/f gid 0"},
@@ -209,8 +207,8 @@ static const struct px_case times[] = {
     {"readlink", "symlink t l; mark l .; readlink l t; upd l a?; upd . -"},
     {"follow", "create f; symlink f l; mark l f; stat l; upd l a?; upd f -"},
     {"readdir", "mkdir d; create d/f; mark d; ls d f; upd d a?"},
-    {"tmpfile", "mkdir d; mark d; open A d rw,tmpfile; upd d -", .mount = NO_TMPFILE},
-    {"flink", "mkdir d; open A d rw,tmpfile; fmark A; mark d; flink A d/f; upd d mc; upd d/f c", .mount = NO_TMPFILE},
+    {"tmpfile", "mkdir d; mark d; open A d rw,tmpfile; upd d -"},
+    {"flink", "mkdir d; open A d rw,tmpfile; fmark A; mark d; flink A d/f; upd d mc; upd d/f c"},
     {"child_written", "mkdir d; create d/f; mark d; open A d/f w; write A 0 10 x; chmod d/f 600; upd d -"},
     {"seek", "create f; open A f rw; write A 0 10 x; mark f; seek A data 0; upd f -"},
 };
