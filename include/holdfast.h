@@ -508,13 +508,15 @@ HF_API int hf_inode_removexattr(hf_volume *vol, struct hf_id id, const char *nam
 
 enum hf_check_flags {
 	HF_CHECK_DATA_MAPS = 0,		/* all structures are always verified */
+	HF_CHECK_MEDIA = 1,		/* every block in use is read, to find bad media ('holdfast scrub') */
 };
 struct hf_check_progress {
-	const char *phase;		/* "superblock", "inodes", "directories", "links", "space" */
+	const char *phase;		/* "media", "superblock", "inodes", "directories", "links", "space" */
 	uint64_t done, total;		/* in units of the phase; total 0: unknown */
 };
 struct hf_finding {
-	const char *structure;		/* "superblock", "inode", "map", "directory", "bitmap", "links", "orphan", "journal", "xattr" */
+	const char *structure;		/* "superblock", "inode", "map", "directory", "bitmap", "links", "orphan", "journal", "xattr",
+					 * "media": what the bad block holds, and whose it is */
 	const char *text;		/* one sentence: what is wrong and where */
 	uint64_t ino;			/* 0: none */
 	uint64_t media_off;		/* 0: none */
@@ -531,13 +533,15 @@ struct hf_check_result {
 	uint64_t findings;
 	uint64_t inodes, directories, files, others, names, blocks_used, orphans;
 	uint64_t journal_records;	/* not yet in place: a mount replays them */
+	uint64_t blocks_read;		/* with HF_CHECK_MEDIA */
+	uint64_t blocks_bad;		/* that cannot be read, as far as they are known: met, listed by the device, or read */
 	double seconds;
 };
 /* Verifies every structure of the volume at path against every other; the volume must not be mounted (-EBUSY). Writes nothing:
  * where the journal holds records, they are applied to a private copy in memory of the lines they touch, and what is verified
  * is what a mount would see. Returns 0 also when there are findings; an error when the check itself could not be done. */
 HF_API int hf_check(const char *path, const struct hf_check_options *opts, struct hf_check_result *out);
-/* The same for a volume that this process has mounted: changes wait while it runs, so the callbacks must not make any (they
+/* The same for a volume that this process has mounted (HF_CHECK_MEDIA: first the reading, while changes go on): changes wait while it runs, so the callbacks must not make any (they
  * would wait for themselves), nor touch pages of views that are not mapped (SIGSEGV). */
 HF_API int hf_check_mounted(hf_volume *vol, const struct hf_check_options *opts, struct hf_check_result *out);
 

@@ -92,7 +92,7 @@ static void own_fixed(struct check *c)
 	own_one(c, c->geo.nblocks - 1);
 }
 
-static int run_phases(struct check *c)
+int check_phases(struct check *c)
 {
 	static void (*const phases[])(struct check *) = {check_super,	check_itable,	   check_inodes, check_orphans,
 							 check_link_counts, check_space};
@@ -111,12 +111,22 @@ static int run_phases(struct check *c)
 	return c->err;
 }
 
+static int run_phases(struct check *c, const struct pm *medium)
+{
+	struct check_media *m;
+	int err = check_media_begin(c, medium, &m);
+
+	if (!err)
+		err = check_phases(c);
+	return check_media_end(c, medium, m, err);
+}
+
 /* opts, or all zero; -EINVAL where the caller's cannot be understood. */
 static int check_options(const struct hf_check_options *opts, struct hf_check_options *copy)
 {
 	int err = enter_options(copy, sizeof(*copy), opts);
 
-	if (!err && copy->flags)
+	if (!err && copy->flags & ~(unsigned)HF_CHECK_MEDIA)
 		err = err_set(-EINVAL, "check: unknown flags %#x", copy->flags);
 	return err;
 }
@@ -144,7 +154,7 @@ HF_API int hf_check(const char *path, const struct hf_check_options *opts, struc
 	c.geo = *check_image_geo(img);
 	if (check_image_journal_error(img))
 		check_find(&c, "journal", 0, c.geo.lanes_off.v, "%s", check_image_journal_error(img));
-	err = run_phases(&c);
+	err = run_phases(&c, check_image_medium(img));
 	check_image_close(&img);
 	res.seconds = (double)clock_mono_ns() / 1e9 - t0;
 	*out = res;
@@ -157,6 +167,7 @@ HF_API int hf_check_mounted(hf_volume *vol, const struct hf_check_options *opts,
 	struct hf_check_result res = {0};
 	struct hf_check_options o;
 	struct check c = {.opts = &o, .res = &res};
+	struct check_media *m;
 	double t0 = (double)clock_mono_ns() / 1e9;
 	int err;
 
@@ -171,9 +182,15 @@ HF_API int hf_check_mounted(hf_volume *vol, const struct hf_check_options *opts,
 		return err;
 	c.pm = vol->fs.pm;
 	c.geo = vol->fs.geo;
-	volume_freeze(vol);		/* nothing that is verified changes */
-	err = run_phases(&c);
-	volume_thaw(vol);
+	err = check_media_begin(&c, c.pm, &m);
+	if (!err) {
+		volume_freeze(vol);	/* nothing that is verified changes */
+		err = check_phases(&c);
+		err = check_media_end(&c, c.pm, m, err);
+		volume_thaw(vol);
+	} else {
+		check_media_end(&c, c.pm, m, err);
+	}
 	res.seconds = (double)clock_mono_ns() / 1e9 - t0;
 	*out = res;
 	return err;

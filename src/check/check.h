@@ -10,6 +10,7 @@
 #include "journal/journal.h"
 
 struct check_node;
+struct check_media;
 
 struct check {
 	const struct pm *pm;
@@ -22,6 +23,7 @@ struct check {
 	mblk_t *ibitmap;		/* per inode group */
 	uint64_t igroups, igroups_cap;
 	struct check_links *links;	/* per inode */
+	struct check_media *media;	/* of the walk that says whose the bad blocks are; else NULL */
 	bool stop;			/* max_findings was reached */
 	int err;			/* the check itself failed (-ENOMEM) */
 };
@@ -36,6 +38,7 @@ struct check_links {
 	uint64_t orphan : 1;		/* an orphan slot names it */
 	uint64_t reach : 2;		/* 0 unknown, 1 on the way, 2 reaches the root */
 	uint64_t type : 4;		/* DT_* */
+	uint64_t hit : 1;		/* has bad blocks */
 };
 
 /* One finding; where: media offset or 0. */
@@ -65,6 +68,15 @@ typedef void check_leaf_fn(struct check *c, void *ctx, fblk_t fblk, mblk_t blk, 
 uint64_t check_map(struct check *c, const char *structure, inum_t owner, enum fmt_fork fork, uint64_t root, unsigned height,
 		   check_leaf_fn *leaf, void *ctx);
 uint64_t check_subtree(struct check *c, inum_t owner, enum fmt_fork fork, uint64_t entry, unsigned level, fblk_t at);
+
+/* media.c. medium: the volume as it is; around check_phases(). Of what plain loads meet ones are read, and found damaged. */
+int check_media_begin(struct check *c, const struct pm *medium, struct check_media **out);
+int check_media_end(struct check *c, const struct pm *medium, struct check_media *m, int err);	/* frees m */
+/* For the walk that has c->media. */
+void check_media_owned(struct check *c, inum_t ino, enum fmt_fork fork, const struct map_visit *v, uint64_t n);
+void check_media_named(struct check *c, uint64_t ino, uint64_t parent, const char *name);
+
+int check_phases(struct check *c);		/* check.c: all of it, once */
 
 /* overlay.c: a private copy-on-write image of the volume on which the journal was replayed, so that what is verified is what a
  * mount would see. */

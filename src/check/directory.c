@@ -88,6 +88,8 @@ static void check_target(struct dir_ctx *d, const struct dir_entry *e)
 	struct check *c = d->c;
 	struct check_links *l;
 
+	if (c->media && check_ino_ok(c, e->ino.v))
+		check_media_named(c, e->ino.v, d->ino.v, e->name);
 	if (!check_ino_ok(c, e->ino.v) || e->ino.v < FMT_INO_FIRST || !c->links[e->ino.v].in_use) {
 		check_find(c, "directory", d->ino.v, 0, "directory %llu: '%s' names inode %llu, which is not in use",
 			   (unsigned long long)d->ino.v, e->name, (unsigned long long)e->ino.v);

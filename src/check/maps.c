@@ -4,6 +4,7 @@ struct map_ctx {
 	struct check *c;
 	const char *structure;
 	inum_t owner;
+	enum fmt_fork fork;
 	uint64_t blocks;
 	check_leaf_fn *leaf;
 	void *leaf_ctx;
@@ -20,6 +21,8 @@ static int map_visit(void *ctx, const struct map_visit *v)
 			   (unsigned long long)m->owner.v, v->level, (unsigned long long)v->fblk.v, err_msg());
 		return m->c->stop;
 	}
+	if (m->c->media)
+		check_media_owned(m->c, m->owner, m->fork, v, n);
 	marked = check_own(m->c, m->structure, m->owner.v, fmt_entry_blk(v->entry), n);
 	m->blocks += n;
 	/* A node that two parents share is not followed twice: a crafted image could make that take for ever. */
@@ -33,7 +36,7 @@ static int map_visit(void *ctx, const struct map_visit *v)
 uint64_t check_map(struct check *c, const char *structure, inum_t owner, enum fmt_fork fork, uint64_t root, unsigned height,
 		   check_leaf_fn *leaf, void *ctx)
 {
-	struct map_ctx m = {.c = c, .structure = structure, .owner = owner, .leaf = leaf, .leaf_ctx = ctx};
+	struct map_ctx m = {.c = c, .structure = structure, .owner = owner, .fork = fork, .leaf = leaf, .leaf_ctx = ctx};
 
 	if (height > FMT_MAX_HEIGHT) {
 		check_find(c, structure, owner.v, 0, "inode %llu: map height %u is impossible", (unsigned long long)owner.v, height);
@@ -45,7 +48,7 @@ uint64_t check_map(struct check *c, const char *structure, inum_t owner, enum fm
 
 uint64_t check_subtree(struct check *c, inum_t owner, enum fmt_fork fork, uint64_t entry, unsigned level, fblk_t at)
 {
-	struct map_ctx m = {.c = c, .structure = "orphan", .owner = owner};
+	struct map_ctx m = {.c = c, .structure = "orphan", .owner = owner, .fork = fork};
 
 	if (fork > FMT_FORK_XATTR || level > FMT_MAX_HEIGHT ||
 	    map_walk_at(c->pm, &c->geo, owner, fork, entry, level, at, map_visit, &m) < 0)

@@ -120,8 +120,8 @@ static bool sysfs_link(const char *dir, const char *name, char *out, size_t out_
 }
 
 /* "start length" per line, in sectors of 512 bytes from the region's start; counts those in the
- * device. */
-static uint64_t sysfs_bad_blocks(const char *dir, uint64_t first, uint64_t end)
+ * device, and tells fn (may be NULL). */
+static uint64_t sysfs_bad_blocks(const char *dir, uint64_t first, uint64_t end, pm_range_fn *fn, void *ctx)
 {
 	char path[PATH_MAX + 64];
 	unsigned long long start, len;
@@ -136,6 +136,8 @@ static uint64_t sysfs_bad_blocks(const char *dir, uint64_t first, uint64_t end)
 		uint64_t from = max_u64(start, first), to = min_u64(start + len, end);
 
 		count += to > from ? to - from : 0;
+		if (fn && to > from)
+			fn(ctx, (from - first) * 512, (to - from) * 512);
 	}
 	fclose(f);
 	return count;
@@ -192,7 +194,8 @@ static void gather_region(const char *region, uint64_t resource, struct dax_fact
 		out->numa_node = atoi(line);
 	if (sysfs_u64(region, "resource", &region_resource) && resource >= region_resource)
 		first = (resource - region_resource) / 512;
-	out->bad_blocks = sysfs_bad_blocks(region, first, first + out->size / 512);
+	out->region_first = first;
+	out->bad_blocks = sysfs_bad_blocks(region, first, first + out->size / 512, NULL, NULL);
 }
 
 static int gather_sysfs(const char *sysfs, dev_t rdev, struct dax_facts *out, char region[PATH_MAX])
@@ -300,6 +303,15 @@ static void refine_by_ndctl(const char *region_path, struct dax_facts *out)
 		}
 	}
 	ndctl_unref(ctx);
+}
+
+void dax_bad_blocks(const char *sysfs, dev_t rdev, pm_range_fn *fn, void *ctx)
+{
+	struct dax_facts facts = {.numa_node = -1};
+	char region[PATH_MAX];
+
+	if (gather_sysfs(sysfs, rdev, &facts, region) == 0 && region[0] && facts.bad_blocks)
+		sysfs_bad_blocks(region, facts.region_first, facts.region_first + facts.size / 512, fn, ctx);
 }
 
 int dax_gather(const char *sysfs, dev_t rdev, struct dax_facts *out)

@@ -17,6 +17,7 @@ struct dax_facts {
 	bool
 	    volatile_memory; /* soft-reserved DRAM or CXL ram: nothing says that it is persistent */
 	uint64_t bad_blocks; /* of 512 bytes, inside the device */
+	uint64_t region_first; /* where it begins in its region, in these */
 	int numa_node;	     /* -1 unknown */
 	char devname[32];    /* "dax0.0" */
 };
@@ -24,6 +25,9 @@ struct dax_facts {
 /* 0, or -ENODEV where there is no such device in sysfs. 'sysfs' is "/sys", or a test's copy of it;
  * the libraries are asked only for the real one. */
 int dax_gather(const char *sysfs, dev_t rdev, struct dax_facts *out);
+
+/* What the kernel lists of the device, in bytes from its beginning. */
+void dax_bad_blocks(const char *sysfs, dev_t rdev, pm_range_fn *fn, void *ctx);
 
 /* Can a volume live there? 0 or a negative errno with a sentence that says what to do. */
 int dax_judge(const char *path, const struct dax_facts *f, bool want_write);

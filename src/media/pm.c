@@ -414,6 +414,14 @@ int pm_open(const char *path, const struct pm_open_args *args, struct pm **out)
 	return pm_finish(pm, err, out);
 }
 
+void pm_bad_blocks(const struct pm *pm, pm_range_fn *fn, void *ctx)
+{
+	struct stat st;
+
+	if (pm->kind == PM_DEVDAX && fstat(pm->fd, &st) == 0)
+		dax_bad_blocks("/sys", st.st_rdev, fn, ctx);
+}
+
 int pm_open_memfd(uint64_t size, const struct pm_open_args *args, struct pm **out)
 {
 	struct source s = {

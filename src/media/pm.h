@@ -124,6 +124,9 @@ static inline bool pm_lost(const struct pm *pm, moff_t off, uint64_t len)
 {
 	return __builtin_expect(pm_bad(pm) != 0, 0) && pm_lost_any(pm, off, len);
 }
+/* What the device lists as bad, in bytes of the volume; nothing for files. */
+typedef void pm_range_fn(void *ctx, uint64_t off, uint64_t len);
+void pm_bad_blocks(const struct pm *pm, pm_range_fn *fn, void *ctx);
 uint64_t pm_bad_first(const struct pm *pm); /* the offset of the first that was met */
 /* Sets the sentence; -EIO. */
 int pm_bad_error(const struct pm *pm) __attribute__((cold));

@@ -51,7 +51,7 @@ status 16 "$fsck" "$vol" more
 for tool in "$mkfs" "$fsck" "$hf"; do
 	status 0 "$tool" --help
 done
-for command in put get ls cat stat mkdir rm mv ln truncate punch df info busy frames dump bench; do
+for command in put get ls cat stat mkdir rm mv ln truncate punch df info busy frames dump bench scrub; do
 	status 0 "$hf" "$command" --help
 done
 
@@ -79,6 +79,7 @@ json "$hf" stat --json "$vol" /file
 json "$hf" df --json "$vol"
 json "$hf" info --json "$vol"
 json "$fsck" --json "$vol"
+json "$hf" scrub --json "$vol"
 json "$hf" get --json "$vol" /tree "$t/back"
 diff -r --no-dereference "$t/tree" "$t/back" >&2 || bad=1
 status 0 "$hf" mkdir -p "$vol" /a/b/c
@@ -104,10 +105,14 @@ status 1 "$hf" ls "$t/file" /
 
 # fsck: 0 clean, 4 something found, 8 could not be checked
 status 0 "$fsck" -n "$vol"
+status 0 "$hf" scrub "$vol"
+status 1 "$hf" scrub /none/vol
+status 2 "$hf" scrub "$vol" more
 status 8 "$fsck" /none/vol
 status 8 "$fsck" "$t/file"
 printf '\xff\xff\xff\xff' | dd of="$vol" bs=1 seek=200 conv=notrunc status=none	# in the first superblock
 status 4 "$fsck" -n "$vol"
+status 4 "$hf" scrub "$vol"
 "$fsck" -n --json "$vol" >"$t/out" 2>/dev/null
 "$json_ok" <"$t/out" || { echo "fsck --json of a damaged volume is not JSON" >&2; bad=1; }
 exit $bad

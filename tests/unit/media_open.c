@@ -559,8 +559,22 @@ static void make_sysfs(void)
 	sys_link("dev/block/259:0", "../../" REGION "/namespace0.0/block/pmem0");
 }
 
+struct listed {
+	uint64_t bytes, min, max;
+};
+
+static void list_bad(void *ctx, uint64_t off, uint64_t len)
+{
+	struct listed *l = ctx;
+
+	l->bytes += len;
+	l->min = min_u64(l->min, off);
+	l->max = max_u64(l->max, off + len);
+}
+
 static void test_dax_gather(void)
 {
+	struct listed listed;
 	char command[128], domain[32];
 	struct dax_facts f;
 
@@ -576,6 +590,12 @@ static void test_dax_gather(void)
 	CU_ASSERT_EQUAL(f.numa_node, 1);
 	CU_ASSERT_EQUAL(f.bad_blocks, 4 + 8 + 4);
 	CU_ASSERT_EQUAL(dax_judge("x", &f, true), 0);
+	listed = (struct listed){.min = UINT64_MAX};
+	dax_bad_blocks(sysfs, makedev(252, 0), list_bad, &listed);
+	CU_ASSERT_EQUAL(listed.bytes, (4 + 8 + 4) * 512);
+	CU_ASSERT_TRUE(listed.min == 0 && listed.max == 1022 * MIB);
+	dax_bad_blocks(sysfs, makedev(77, 7), list_bad, &listed);
+	CU_ASSERT_EQUAL(listed.bytes, (4 + 8 + 4) * 512);
 
 	CU_ASSERT_EQUAL(dax_gather(sysfs, makedev(252, 1), &f), 0);
 	CU_ASSERT_TRUE(f.volatile_memory);

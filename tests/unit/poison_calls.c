@@ -511,6 +511,62 @@ static void one_page(struct tally *t, uint64_t page, unsigned when, const struct
 	look_afterwards(t, page, ret);
 }
 
+/* ---- fsck names what is hit */
+
+static uint64_t next_page = UINT64_MAX; /* of what is opened next */
+
+int __real_pm_open(const char *p, const struct pm_open_args *args, struct pm **out);
+int __wrap_pm_open(const char *p, const struct pm_open_args *args, struct pm **out);
+int __wrap_pm_open(const char *p, const struct pm_open_args *args, struct pm **out)
+{
+	int err = __real_pm_open(p, args, out);
+
+	if (!err && next_page != UINT64_MAX)
+		poison(*out, next_page);
+	return err;
+}
+
+struct seen {
+	uint64_t page, here;
+	bool data, inode, name;
+};
+
+static void on_finding(void *ctx, const struct hf_finding *f)
+{
+	struct seen *s = ctx;
+
+	if (strcmp(f->structure, "media"))
+		return;
+	CU_ASSERT(f->media_off == s->page * BLK);
+	s->here++;
+	s->data |= f->ino >= FMT_INO_FIRST && strstr(f->text, ": bytes ") && strstr(f->text, "('");
+	s->inode |= f->ino >= FMT_INO_FIRST && strstr(f->text, "('wide' in directory 3)") && strstr(f->text, "the inode itself");
+	s->name |= strstr(f->text, "names of the directory") != NULL;
+}
+
+static void check_page(struct seen *s, uint64_t page, unsigned flags, bool mounted)
+{
+	struct hf_check_options o = {.struct_size = sizeof(o), .ctx = s, .finding = on_finding, .flags = flags};
+	struct hf_check_result res;
+	static struct run r;
+
+	s->page = page;
+	s->here = 0;
+	if (mounted) {
+		GET(0, run_mount(&r, UINT64_MAX));
+		poison(r.vol->fs.pm, page);
+		GET(0, hf_check_mounted(r.vol, &o, &res));
+		OK(hf_unmount(&r.vol));
+	} else {
+		put_master();
+		next_page = page;
+		GET(0, hf_check(path, &o, &res));
+		next_page = UINT64_MAX;
+	}
+	CU_ASSERT(res.blocks_bad == (s->here > 0));
+	CU_ASSERT(res.findings >= s->here && (s->here > 0 || !(flags & HF_CHECK_MEDIA)));
+}
+
 static bool allocated(uint64_t page)
 {
 	return master[FMT_BLK_ALLOC * BLK + page / 8] >> page % 8 & 1;
@@ -544,9 +600,31 @@ static void test_pages(void)
 	free(master);
 }
 
+static void test_fsck(void)
+{
+	bool in_short = vol_env("HF_TEST_SHORT", 0) != 0;
+	uint64_t metadata = 0;
+	struct seen s = {0};
+
+	make_master();
+	for (uint64_t page = 0; page < VOLUME / BLK; page++) {
+		bool lane = page >= lanes.first && page < lanes.end, huge = page > huge_page && page < huge_page + 512;
+
+		if (!allocated(page) || ((huge || lane) && page % 64) || (in_short && page % 7))
+			continue;
+		check_page(&s, page, HF_CHECK_MEDIA, page % 2);
+		check_page(&s, page, 0, page % 2 == 0);
+		metadata += s.here;
+	}
+	CU_ASSERT(metadata > 0);
+	CU_ASSERT(in_short || (s.data && s.inode && s.name));
+	unlink(path);
+	free(master);
+}
+
 int main(void)
 {
-	static const struct hf_case cases[] = {{"pages", test_pages}};
+	static const struct hf_case cases[] = {{"calls", test_pages}, {"fsck", test_fsck}};
 
 	snprintf(path, sizeof(path), "%s", vol_path("poison"));
 	return hf_run_suite("bad media under each call", cases, HF_COUNT(cases));
