@@ -114,7 +114,8 @@ struct hf_mount_options {
 	void *reserved[4];
 };
 /* Opens the volume at path, recovers it if needed, takes the exclusive lock. opts may be NULL. -EBUSY: another process has
- * it (its pid is in the sentence); -EINVAL: no holdfast volume; -EBADMSG, -EUCLEAN: damaged (fsck.holdfast); -EIO: bad media where
+ * it (its pid is in the sentence); -EPERM: others than owner and group may write to it (so too hf_format, hf_check: it is verified where it
+ * lies, and whoever can change it meanwhile could do harm); -EINVAL: no holdfast volume; -EBADMSG, -EUCLEAN: damaged (fsck.holdfast); -EIO: bad media where
  * metadata is (read-only, it may still do); -EOPNOTSUPP:
  * unknown feature (its name is in the sentence). Time does not grow with the data. */
 HF_API int hf_mount(hf_volume **out, const char *path, const struct hf_mount_options *opts);

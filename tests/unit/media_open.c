@@ -98,6 +98,22 @@ static void test_not_a_volume(void)
 	}
 }
 
+/* Who may write to it may change what was verified: nobody but owner and group. */
+static void test_writable_by_others(void)
+{
+	struct pm_open_args look = {.read_only = true};
+	struct pm *pm;
+
+	make_file(VOLUME);
+	CU_ASSERT_EQUAL(chmod(path, 0606), 0);
+	open_fails(path, NULL, -EPERM, "chmod o-w");
+	open_fails(path, &look, -EPERM, "chmod o-w");
+	CU_ASSERT_EQUAL(chmod(path, 0664), 0);
+	CU_ASSERT_EQUAL(pm_open(path, NULL, &pm), 0);
+	pm_close(&pm);
+	unlink(path);
+}
+
 static void survival_of(const char *dir, bool force, enum pm_gran gran, enum pm_survives expect)
 {
 	struct pm_open_args args = {.force_gran = force, .gran = gran};
@@ -702,6 +718,7 @@ static const struct hf_case cases[] = {
     {"a file", test_file},
     {"sizes", test_sizes},
     {"what is no volume", test_not_a_volume},
+    {"writable by others", test_writable_by_others},
     {"what survives", test_survives},
     {"memfd", test_memfd},
     {"memory", test_memory},
