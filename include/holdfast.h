@@ -171,6 +171,7 @@ enum hf_open_flags {			/* how to open; unknown bits give -EINVAL */
 	HF_O_TRUNC = 0x200,		/* with HF_O_WRONLY or HF_O_RDWR */
 	HF_O_APPEND = 0x400,		/* hf_pwrite and hf_writev add at the end, whatever their offset, atomically */
 	HF_O_NOFOLLOW = 0x20000,
+	HF_O_NOATIME = 0x40000,		/* reads through this handle change no access time */
 	HF_O_TMPFILE = 0x400000,	/* an unnamed file in the volume of the directory 'path'; see hf_flink */
 };
 /* -ENOENT -EEXIST -EISDIR -ENOTDIR -ELOOP -ENAMETOOLONG -ENOSPC -EROFS -ENXIO (FIFO, socket, device: stored, not opened) */

@@ -7,7 +7,7 @@
 
 #define OPEN_KNOWN                                                                                 \
 	((unsigned)(HF_O_WRONLY | HF_O_RDWR | HF_O_CREAT | HF_O_EXCL | HF_O_TRUNC | HF_O_APPEND |  \
-		    HF_O_NOFOLLOW | HF_O_TMPFILE))
+		    HF_O_NOFOLLOW | HF_O_NOATIME | HF_O_TMPFILE))
 #define OPEN_WRITES ((unsigned)(HF_O_WRONLY | HF_O_RDWR))
 #define OPEN_LINKS  40
 #define OPEN_TURNS  10000

@@ -68,7 +68,7 @@ static void read_touch(struct hf_file *file)
 	struct inode *in = file->in;
 	int64_t atime;
 
-	if (file->vol->fs.keeps_atime)
+	if (file->vol->fs.keeps_atime || (file->flags & HF_O_NOATIME))
 		return;
 	atime = data_time(in, &in->pend_atime, offsetof(struct fmt_inode, atime));
 	if (atime > data_time(in, &in->pend_mtime, offsetof(struct fmt_inode, mtime)) &&

@@ -11,7 +11,9 @@ static unsigned open_flags(const struct fuse_file_info *fi)
 {
 	unsigned flags = (unsigned)fi->flags & O_ACCMODE;
 
-	return fi->flags & O_APPEND ? flags | HF_O_APPEND : flags;
+	if (fi->flags & O_APPEND)
+		flags |= HF_O_APPEND;
+	return fi->flags & O_NOATIME ? flags | HF_O_NOATIME : flags;
 }
 
 /* What the page cache has of the file stays, unless the next read has to be seen here because it is one that moves the access time:

@@ -469,6 +469,27 @@ static void test_old_atime(void)
 	OK(hf_unmount(&vol));
 }
 
+static void test_open_noatime(void)
+{
+	hf_volume *vol = vol_memory(16 * MIB);
+	hf_file *f = vol_create(vol, "/f"), *quiet;
+	struct hf_setattr old = {.set = HF_SET_ATIME | HF_SET_MTIME | HF_SET_CTIME};
+	struct hf_stat st;
+
+	GET(10000, hf_pwrite(f, buf, 10000, 0));
+	OK(hf_fsetattr(f, &old));
+	OK(hf_open(vol, "/f", HF_O_RDONLY | HF_O_NOATIME, 0, &quiet));
+	GET(10, hf_pread(quiet, back, 10, 0));
+	OK(hf_fstat(f, &st));
+	CU_ASSERT(st.atime_ns == 0);
+	GET(10, hf_pread(f, back, 10, 0));
+	OK(hf_fstat(f, &st));
+	CU_ASSERT(st.atime_ns != 0);
+	OK(hf_close(&quiet));
+	OK(hf_close(&f));
+	OK(hf_unmount(&vol));
+}
+
 /* Neither reading a file nor following a symlink. */
 static void test_no_atime(void)
 {
@@ -562,6 +583,7 @@ int main(void)
 	    {"two handles", test_two_handles},
 	    {"times", test_times},
 	    {"old access time", test_old_atime},
+	    {"opened without access times", test_open_noatime},
 	    {"no access times", test_no_atime},
 	    {"copy", test_copy},
 	};
