@@ -16,7 +16,8 @@
  * After -EIO from a change, the volume refuses further changes (-ESHUTDOWN) until it is mounted again, and the change may then
  * be found done.
  *
- * Bad (poisoned) media: file bytes on it are -EIO, for their range only. Metadata on it: the call that meets it is -EIO, the volume refuses
+ * Bad (poisoned) media: file bytes on it are -EIO, for their range only; a write of whole blocks clears it, where the medium can and
+ * nobody has them pinned. Metadata on it: the call that meets it is -EIO, the volume refuses
  * changes as above, and reads of what is not hit go on. The process gets no SIGBUS, but for its own touch of a pin's or view's page.
  *
  * Threads: every function may be called from any thread at any time, except that a handle must not be used while or after

@@ -150,6 +150,9 @@ int batch_outgrow_inline(struct batch *b)
 		return err;
 	memcpy(bytes, pm_at(pm, data_inline_off(b->in)), sizeof(bytes));
 	size = min_u64(size, sizeof(bytes));
+	err = data_fresh_usable(pm, mblk_to_moff(run.blk));
+	if (err)
+		return err;
 	pm_copy_nt(pm, mblk_to_moff(run.blk), bytes, size);
 	pm_zero_nt(pm, moff_add(mblk_to_moff(run.blk), size), HF_BLOCK_SIZE - size);
 	b->outgrow_inline = true;

@@ -28,7 +28,9 @@ int data_zero(struct inode *in, uint64_t off, uint64_t end, bool *any)
 			return err;
 		if (run.hole)
 			continue;
-		pm_zero_nt(in->fs->pm, run.at, run.bytes);
+		err = pm_guarded_zero_nt(in->fs->pm, run.at, run.bytes);
+		if (err)
+			return err;
 		if (any)
 			*any = true;
 	}
@@ -44,4 +46,24 @@ int data_fence(struct inode *in)
 	journal_shutdown(in->fs->journal, err);
 	return err_set(-EIO, "flushing file data failed; the volume takes no more changes until it "
 			     "is mounted again");
+}
+
+bool data_clear_bad(struct pm *pm, moff_t off, uint64_t len)
+{
+	uint64_t at = round_up_u64(off.v, HF_BLOCK_SIZE), end = (off.v + len) / HF_BLOCK_SIZE * HF_BLOCK_SIZE;
+	bool any = false;
+	uint8_t byte;
+
+	for (; at < end; at += HF_BLOCK_SIZE)
+		if (pm_guarded_read(pm, &byte, MOFF(at), 1) != 0 && pm_clear_bad(pm, MOFF(at), HF_BLOCK_SIZE) == 0)
+			any = true;
+	return any;
+}
+
+int data_fresh_usable(struct pm *pm, moff_t off)
+{
+	moff_t block = mblk_to_moff(moff_to_mblk(off));
+	uint8_t byte;
+
+	return pm_guarded_read(pm, &byte, block, 1) == 0 ? 0 : pm_clear_bad(pm, block, HF_BLOCK_SIZE);
 }

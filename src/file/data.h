@@ -66,6 +66,11 @@ int data_run(struct inode *in, uint64_t off, uint64_t end, struct data_run *out)
 /* Zeroes what is mapped of [off, end), non-temporally: durable after the caller's fence. *any (may
  * be NULL): something was. Content exclusive. */
 int data_zero(struct inode *in, uint64_t off, uint64_t end, bool *any);
+/* A store of whole blocks failed: those that cannot be read are cleared, where the medium can. True: it is worth trying again.
+ * Their content is lost with or without it, and all of it is written next. */
+bool data_clear_bad(struct pm *pm, moff_t off, uint64_t len);
+/* Of a block that nothing points to yet, before a part of it is stored. 0 or -EIO. */
+int data_fresh_usable(struct pm *pm, moff_t off);
 /* A fence for file data: when it fails nothing that is on its way to the media can be trusted any
  * more. */
 int data_fence(struct inode *in);

@@ -16,13 +16,18 @@ struct alloc {
 	uint64_t visible; /* the end of file afterwards: nothing behind it needs zeroing */
 };
 
-static void alloc_zero(struct alloc *a, const struct batch_run *run)
+static int alloc_zero(struct alloc *a, const struct batch_run *run)
 {
-	uint64_t off = run->at.v << HF_BLOCK_SHIFT;
+	uint64_t off = run->at.v << HF_BLOCK_SHIFT, bytes = run->n << HF_BLOCK_SHIFT;
+	moff_t to = mblk_to_moff(run->blk);
+	int err;
 
-	if (off < a->visible)
-		pm_zero_nt(a->in->fs->pm, mblk_to_moff(run->blk),
-			   min_u64(run->n << HF_BLOCK_SHIFT, a->visible - off));
+	if (off >= a->visible)
+		return 0;
+	err = pm_guarded_zero_nt(a->in->fs->pm, to, min_u64(bytes, a->visible - off));
+	if (err == -EIO && data_clear_bad(a->in->fs->pm, to, bytes))
+		err = pm_guarded_zero_nt(a->in->fs->pm, to, min_u64(bytes, a->visible - off));
+	return err;
 }
 
 static int alloc_step(struct alloc *a, struct batch *b)
@@ -39,7 +44,7 @@ static int alloc_step(struct alloc *a, struct batch *b)
 	}
 	ret = batch_alloc(b, a->at, x.n, &run);
 	if (ret == BATCH_OK) {
-		alloc_zero(a, &run);
+		ret = alloc_zero(a, &run);
 		a->at.v += run.n;
 	}
 	return ret;

@@ -48,12 +48,12 @@ static int huge_fill(const struct huge *h)
 		if (err)
 			break;
 		if (run.hole)
-			pm_zero_nt(h->in->fs->pm, moff_add(to, off - base), run.bytes);
+			err = pm_guarded_zero_nt(h->in->fs->pm, moff_add(to, off - base), run.bytes);
 		else
 			err = huge_copy(h, &run, off);
 	}
 	if (!err && last < end)
-		pm_zero_nt(h->in->fs->pm, moff_add(to, last - base), end - last);
+		err = pm_guarded_zero_nt(h->in->fs->pm, moff_add(to, last - base), end - last);
 	return err;
 }
 

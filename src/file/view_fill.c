@@ -59,14 +59,15 @@ static int fill_zero_tail(struct fill *f, mblk_t blk)
 	uint64_t size = data_size(f->in), end = f->off + HF_FRAME_SIZE;
 	struct fs *fs = f->in->fs;
 	moff_t at;
+	int err;
 
 	if (size >= end || view_maps(f->in, f->first))
 		return 0;
 	at = moff_add(mblk_to_moff(blk), size - f->off);
 	if (fs->read_only)
 		return fill_need_zeros(f, at, end - size);
-	pm_zero_nt(fs->pm, at, end - size);
-	return data_fence(f->in);
+	err = pm_guarded_zero_nt(fs->pm, at, end - size);
+	return err ? err : data_fence(f->in);
 }
 
 /* ---- the frame */
@@ -80,8 +81,9 @@ static int fill_alloc(struct fill *f)
 	batch_begin(&b, f->in, BATCH_RUNS);
 	ret = batch_alloc_frame(&b, f->first, &run);
 	if (ret == BATCH_OK) {
-		pm_zero_nt(f->in->fs->pm, mblk_to_moff(run.blk), HF_FRAME_SIZE);
-		return batch_commit(&b, 0);
+		ret = pm_guarded_zero_nt(f->in->fs->pm, mblk_to_moff(run.blk), HF_FRAME_SIZE);
+		if (!ret)
+			return batch_commit(&b, 0);
 	}
 	batch_abort(&b);
 	return ret == -ENOSPC ? err_set(ret, "view: no frame of 2 MiB is free") : ret;

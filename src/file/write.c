@@ -36,6 +36,16 @@ static void src_advance(struct write_src *src, uint64_t len)
 	src->skip += len;
 }
 
+/* Bad media is cleared under whole blocks, and what covers them stored again. */
+static int store_over(struct pm *pm, moff_t to, const void *from, uint64_t len)
+{
+	int err = pm_guarded_write_nt(pm, to, from, len);
+
+	if (err == -EIO && data_clear_bad(pm, to, len))
+		err = pm_guarded_write_nt(pm, to, from, len);
+	return err;
+}
+
 /* To the media. -EFAULT: the caller's buffer; -EIO: bad media. */
 static int src_store(struct pm *pm, moff_t to, struct write_src *src, uint64_t len)
 {
@@ -44,7 +54,7 @@ static int src_store(struct pm *pm, moff_t to, struct write_src *src, uint64_t l
 
 	while (len > 0 && !err) {
 		n = min_u64(len, src->iov->iov_len - src->skip);
-		err = pm_guarded_write_nt(pm, to, (const char *)src->iov->iov_base + src->skip, n);
+		err = store_over(pm, to, (const char *)src->iov->iov_base + src->skip, n);
 		src_advance(src, n);
 		to = moff_add(to, n);
 		len -= n;
@@ -171,17 +181,21 @@ static int write_fill(struct write *w, const struct batch_run *run)
 	uint64_t first = run->at.v << HF_BLOCK_SHIFT, last = first + (run->n << HF_BLOCK_SHIFT);
 	uint64_t end = min_u64(w->end, last), visible = min_u64(w->size, last);
 	moff_t media = mblk_to_moff(run->blk);
-	int err;
+	int err = 0;
 
 	if (w->pos > first)
-		pm_zero_nt(pm, media, w->pos - first);
-	err = src_store(pm, moff_add(media, w->pos - first), &w->src, end - w->pos);
-	if (err)
-		return err;
-	if (visible > end)
-		pm_zero_nt(pm, moff_add(media, end - first), visible - end);
-	w->pos = end;
-	return 0;
+		err = data_fresh_usable(pm, media);
+	if (!err && end % HF_BLOCK_SIZE)
+		err = data_fresh_usable(pm, moff_add(media, end - first));
+	if (!err)
+		err = pm_guarded_zero_nt(pm, media, w->pos - first);
+	if (!err)
+		err = src_store(pm, moff_add(media, w->pos - first), &w->src, end - w->pos);
+	if (!err && visible > end)
+		err = pm_guarded_zero_nt(pm, moff_add(media, end - first), visible - end);
+	if (!err)
+		w->pos = end;
+	return err;
 }
 
 static int write_hole(struct write *w, uint64_t bytes)
@@ -381,7 +395,7 @@ static bool write_in_place(struct inode *in, const struct iovec *iov, uint64_t o
 		return false;
 	at = moff_add(mblk_to_moff(x.blk), off % HF_BLOCK_SIZE);
 	write_lives(in, off, len);
-	err = pm_guarded_write_nt(in->fs->pm, at, iov->iov_base, len);
+	err = store_over(in->fs->pm, at, iov->iov_base, len);
 	if (!err)
 		err = data_fence(in);
 	if (!err)

@@ -217,6 +217,7 @@ static int gather_sysfs(const char *sysfs, dev_t rdev, struct dax_facts *out, ch
 	if (!sysfs_u64(device, "align", &out->align))
 		sysfs_u64(device, "../dax_region/align", &out->align);
 	sysfs_u64(device, "resource", &resource);
+	out->resource = resource;
 	if (sysfs_line(device, "numa_node", line, sizeof(line)))
 		out->numa_node = atoi(line);
 	if (find_region(device, top, region))
@@ -283,6 +284,54 @@ static void refine_by_region(struct ndctl_region *region, struct dax_facts *out)
 		out->read_only = true;
 	if (out->numa_node < 0)
 		out->numa_node = ndctl_region_get_numa_node(region);
+}
+
+/* The bus of a region by its name; NULL: none. */
+static struct ndctl_bus *bus_of_region(struct ndctl_ctx *ctx, const char *name)
+{
+	struct ndctl_bus *bus;
+	struct ndctl_region *region;
+
+	ndctl_bus_foreach(ctx, bus)
+	{
+		ndctl_region_foreach(bus, region)
+		{
+			if (strcmp(ndctl_region_get_devname(region), name) == 0)
+				return bus;
+		}
+	}
+	return NULL;
+}
+
+static bool clear_on_bus(struct ndctl_bus *bus, uint64_t address, uint64_t len)
+{
+	struct ndctl_cmd *cap = ndctl_bus_cmd_new_ars_cap(bus, address, len), *clear = NULL;
+	bool ok = cap && ndctl_cmd_submit(cap) >= 0;
+
+	if (ok)
+		clear = ndctl_bus_cmd_new_clear_error(address, len, cap);
+	ok = clear && ndctl_cmd_submit(clear) >= 0 && ndctl_cmd_clear_error_get_cleared(clear) == len;
+	if (clear)
+		ndctl_cmd_unref(clear);
+	if (cap)
+		ndctl_cmd_unref(cap);
+	return ok;
+}
+
+bool dax_clear_bad(dev_t rdev, uint64_t off, uint64_t len)
+{
+	struct dax_facts facts = {.numa_node = -1};
+	char region[PATH_MAX];
+	struct ndctl_ctx *ctx;
+	struct ndctl_bus *bus;
+	bool ok;
+
+	if (gather_sysfs("/sys", rdev, &facts, region) != 0 || !region[0] || !facts.resource || ndctl_new(&ctx) != 0)
+		return false;
+	bus = bus_of_region(ctx, strrchr(region, '/') + 1);
+	ok = bus && clear_on_bus(bus, facts.resource + off, len);
+	ndctl_unref(ctx);
+	return ok;
 }
 
 static void refine_by_ndctl(const char *region_path, struct dax_facts *out)

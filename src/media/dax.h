@@ -17,6 +17,7 @@ struct dax_facts {
 	bool
 	    volatile_memory; /* soft-reserved DRAM or CXL ram: nothing says that it is persistent */
 	uint64_t bad_blocks; /* of 512 bytes, inside the device */
+	uint64_t resource;     /* its physical address, 0 unknown */
 	uint64_t region_first; /* where it begins in its region, in these */
 	int numa_node;	     /* -1 unknown */
 	char devname[32];    /* "dax0.0" */
@@ -28,6 +29,9 @@ int dax_gather(const char *sysfs, dev_t rdev, struct dax_facts *out);
 
 /* What the kernel lists of the device, in bytes from its beginning. */
 void dax_bad_blocks(const char *sysfs, dev_t rdev, pm_range_fn *fn, void *ctx);
+
+/* Has the platform clear [off, off+len) of the device (ACPI's 'clear error', by libndctl). False: it cannot, or not all of it. */
+bool dax_clear_bad(dev_t rdev, uint64_t off, uint64_t len);
 
 /* Can a volume live there? 0 or a negative errno with a sentence that says what to do. */
 int dax_judge(const char *path, const struct dax_facts *f, bool want_write);

@@ -216,5 +216,11 @@ static inline int pm_persist(struct pm *pm, moff_t off, uint64_t len)
  * lock; nothing is set up before the copy, so they cost what a copy costs. */
 int pm_guarded_read(const struct pm *pm, void *dst, moff_t off, uint64_t len);
 int pm_guarded_write_nt(struct pm *pm, moff_t off, const void *src, uint64_t len);
+/* As pm_zero_nt, of file bytes. -EIO: bad media; any part of it may be zeroed. */
+int pm_guarded_zero_nt(struct pm *pm, moff_t off, uint64_t len);
+/* Makes what cannot be read of whole blocks usable again, as zeros, whose content is lost anyhow and is written next: a device clears
+ * it (libndctl), a file gives other memory for it. Not under plain code's replaced pages, nor what the program has the address of. 0, or
+ * -EIO: it stays as it is. Blocks: a system call or a few. */
+int pm_clear_bad(struct pm *pm, moff_t off, uint64_t len);
 
 #endif

@@ -302,3 +302,25 @@ int pm_guarded_write_nt(struct pm *pm, moff_t off, const void *src, uint64_t len
 		return guarded_error(pm, f, "a write");
 	return pm_lost(pm, off, len) ? guarded_lost(pm, off, "a write") : 0;
 }
+
+/* Zeroing is plain code. What the kernel took away, it took by the page; and an edge reads its line. */
+static int zero_look(const struct pm *pm, moff_t off, uint64_t len)
+{
+	const struct pm_priv *priv = pm_priv_of(pm);
+	uint64_t step = max_u64(priv->page_size, priv->granule), at = off.v, end = off.v + len;
+	uint8_t byte;
+	int err = 0;
+
+	for (; at < end && !err; at = at / step * step + step)
+		err = pm_guarded_read(pm, &byte, MOFF(at), 1);
+	return err || len == 0 ? err : pm_guarded_read(pm, &byte, MOFF(end - 1), 1);
+}
+
+int pm_guarded_zero_nt(struct pm *pm, moff_t off, uint64_t len)
+{
+	int err = zero_look(pm, off, len);
+
+	if (!err)
+		pm_zero_nt(pm, off, len);
+	return err;
+}

@@ -2,10 +2,14 @@
 #include "media/guard.h"
 #include "media/pm_impl.h"
 
+#include "media/dax.h"
+
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 /* Where the open volumes are mapped. The handler reads it without a lock: an entry is never freed, only used again, and is
  * itself when it says twice the same (it is, for the volume that the interrupted thread is at work on). */
@@ -227,4 +231,42 @@ bool poison_fault(const siginfo_t *info)
 	off = at / len * len;
 	len = min_u64(len, pm->size - off);
 	return poison_note(pm, off, len) && poison_replace(pm, off, len);
+}
+
+/* ---- clearing: file bytes that will be written as whole blocks */
+
+static bool poison_lent(const struct pm *pm, uint64_t off, uint64_t len)
+{
+	for (uint64_t at = 0; at < len && pm->lent; at += HF_BLOCK_SIZE)
+		if (pm->lent(pm->lent_ctx, MOFF(off + at)))
+			return true;
+	return false;
+}
+
+/* Other memory for a part of the file: a hole is made and filled, and mapped where the old was. */
+static bool clear_file(struct pm *pm, uint64_t off, uint64_t len)
+{
+	int flags = MAP_FIXED | (pm->kind == PM_FSDAX ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED);
+
+	return fallocate(pm->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len) == 0 &&
+	       fallocate(pm->fd, FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len) == 0 &&
+	       mmap(pm->base + off, len, PROT_READ | PROT_WRITE, flags, pm->fd, (off_t)off) != MAP_FAILED &&
+	       madvise(pm->base + off, len, MADV_DONTFORK) == 0;
+}
+
+static bool clear_device(const struct pm *pm, uint64_t off, uint64_t len)
+{
+	struct stat st;
+
+	return fstat(pm->fd, &st) == 0 && dax_clear_bad(st.st_rdev, off, len);
+}
+
+int pm_clear_bad(struct pm *pm, moff_t off, uint64_t len)
+{
+	const struct pm_priv *priv = pm_priv_of(pm);
+	bool ok = priv->map && !pm->read_only && !pm->hook && !pm_lost(pm, off, len) && !poison_lent(pm, off.v, len);
+
+	if (ok)
+		ok = pm->kind == PM_DEVDAX ? clear_device(pm, off.v, len) : clear_file(pm, off.v, len);
+	return ok ? 0 : err_set(-EIO, "%s: bad media at byte %llu, which cannot be cleared", pm->path, (unsigned long long)off.v);
 }

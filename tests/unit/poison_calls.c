@@ -622,9 +622,90 @@ static void test_fsck(void)
 	free(master);
 }
 
+/* ---- file bytes: only what is bad fails, and whole blocks can be written anew */
+
+static uint64_t page_of(hf_file *f, uint64_t off)
+{
+	struct hf_extent x = {0};
+	size_t n = 1;
+
+	OK(hf_extents(f, off, &x, n, &n));
+	return x.media_off / BLK;
+}
+
+static void test_data(void)
+{
+	static uint8_t buf[4 * BLK], want[4 * BLK];
+	uint64_t at = 60 * BLK; /* blocks 0, 3, 6 ... have bytes */
+	hf_pin_id pin;
+	struct run r;
+
+	make_master();
+	GET(0, run_mount(&r, UINT64_MAX));
+	run_open(&r);
+	poison(r.vol->fs.pm, page_of(r.wide, at));
+	FAILS(EIO, hf_pread(r.wide, buf, 10, at));
+	FAILS(EIO, hf_pread(r.wide, buf, 3 * BLK, at - BLK));
+	GET(BLK, hf_pread(r.wide, buf, BLK, at + 3 * BLK));
+	FAILS(EIO, hf_pwrite(r.wide, buf, 100, at + 5));
+	FAILS(EIO, hf_fallocate(r.wide, FALLOC_FL_ZERO_RANGE, at + 9, 50));
+	OK(hf_mkdir(r.vol, "/goes_on", 0755));
+	vol_fill(want, sizeof(want), 5);
+	/* Who has its address would be left with another page. */
+	OK(hf_pin(r.wide, at, BLK, NULL, NULL, NULL, &pin));
+	FAILS(EIO, hf_pwrite(r.wide, want, BLK, at));
+	OK(hf_unpin(r.vol, pin));
+	GET(2 * BLK, hf_pwrite(r.wide, want, 2 * BLK, at - BLK));
+	GET(2 * BLK, hf_pread(r.wide, buf, 2 * BLK, at - BLK));
+	CU_ASSERT(memcmp(buf, want, 2 * BLK) == 0);
+	poison(r.vol->fs.pm, page_of(r.huge, 7 * BLK));
+	OK(hf_ftruncate(r.huge, 7 * BLK + 100));
+	FAILS(EIO, hf_ftruncate(r.huge, 8 * BLK)); /* has to zero what it uncovers */
+	run_close(&r);
+	CHECK(path);
+	r.vol = vol_mount(path, 0);
+	r.wide = vol_open(r.vol, "/wide", HF_O_RDONLY);
+	GET(2 * BLK, hf_pread(r.wide, buf, 2 * BLK, at - BLK));
+	CU_ASSERT(memcmp(buf, want, 2 * BLK) == 0);
+	CU_ASSERT(there(r.vol, "/goes_on"));
+	OK(hf_close(&r.wide));
+	OK(hf_unmount(&r.vol));
+	unlink(path);
+	free(master);
+}
+
+/* Free blocks that turn out bad when they are taken for file bytes. */
+static void test_free(void)
+{
+	static uint8_t buf[2 * BLK], want[2 * BLK], zeros[BLK];
+	struct run r;
+
+	make_master();
+	GET(0, run_mount(&r, UINT64_MAX));
+	run_open(&r);
+	for (uint64_t page = 0; page < VOLUME / BLK; page++)
+		if (!allocated(page))
+			poison(r.vol->fs.pm, page);
+	vol_fill(want, sizeof(want), 6);
+	GET(2 * BLK, hf_pwrite(r.wide, want, 2 * BLK, BLK));
+	GET(2 * BLK, hf_pread(r.wide, buf, 2 * BLK, BLK));
+	CU_ASSERT(memcmp(buf, want, 2 * BLK) == 0);
+	GET(100, hf_pwrite(r.wide, want, 100, 4 * BLK + 1000));
+	GET(BLK, hf_pread(r.wide, buf, BLK, 4 * BLK));
+	CU_ASSERT(memcmp(buf, zeros, 1000) == 0 && memcmp(buf + 1000, want, 100) == 0 && memcmp(buf + 1100, zeros, BLK - 1100) == 0);
+	OK(hf_fallocate(r.wide, 0, 8 * BLK, BLK));
+	GET(BLK, hf_pread(r.wide, buf, BLK, 8 * BLK));
+	CU_ASSERT(memcmp(buf, zeros, BLK) == 0);
+	CU_ASSERT_EQUAL(pm_bad(r.vol->fs.pm), 0);
+	run_close(&r);
+	CHECK(path);
+	unlink(path);
+	free(master);
+}
+
 int main(void)
 {
-	static const struct hf_case cases[] = {{"calls", test_pages}, {"fsck", test_fsck}};
+	static const struct hf_case cases[] = {{"calls", test_pages}, {"fsck", test_fsck}, {"data", test_data}, {"free", test_free}};
 
 	snprintf(path, sizeof(path), "%s", vol_path("poison"));
 	return hf_run_suite("bad media under each call", cases, HF_COUNT(cases));
