@@ -6,7 +6,8 @@ for what in "$@"; do
 	case $what in
 	build) want+=(gcc libc6-dev cmake ninja-build pkg-config libpmem2-dev libndctl-dev libdaxctl-dev libxxhash-dev libjansson-dev) ;;
 	test) want+=(g++ clang binutils libcunit1-dev valgrind attr rsync patch util-linux clang-format man-db groff-base
-		gcc-aarch64-linux-gnu libc6-dev-arm64-cross libclang-rt-14-dev liburing-dev libfabric-dev libfuse3-dev fuse3) ;;
+		gcc-aarch64-linux-gnu libc6-dev-arm64-cross libclang-rt-14-dev liburing-dev libfabric-dev libfuse3-dev fuse3
+		git sqlite3 make fio stress-ng) ;;
 	*) echo "setup.sh: unknown set '$what'" >&2; exit 2 ;;
 	esac
 done
