@@ -75,6 +75,8 @@ static int rename_is_above(struct inode *in, struct inode *at, bool *above)
 	int err = 0;
 
 	*above = false;
+	if (left == UINT64_MAX)
+		return err_prefix(-EUCLEAN, "rename");
 	inode_ref(at);
 	while (at != in && at->ino.v != FMT_INO_ROOT) {
 		struct inode *up;

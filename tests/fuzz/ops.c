@@ -192,9 +192,12 @@ static int do_setattr(const struct op *o)
 	return SEEN(hf_setattr(o->v, o->path, &a, o->s->field >> 15));
 }
 
+/* What a server of handles does: any two inodes, whatever leads to them. */
 static int do_by_number(const struct op *o)
 {
-	struct hf_id id = {.ino = o->s->field};
+	const char *name = o->len & 8 ? "sub" : "n1";
+	struct hf_create how = {.mode = (o->len & 16 ? S_IFDIR : S_IFREG) | 0700};
+	struct hf_id id = {.ino = o->s->field & 127}, other = {.ino = o->s->aux & 127};
 	struct hf_stat st;
 	char target[SMALL];
 	int err = hf_inode_stat(o->v, id, &st), bad = SEEN(err);
@@ -202,11 +205,21 @@ static int do_by_number(const struct op *o)
 	if (err)
 		return bad;
 	id = st.id;
-	if (S_ISDIR(st.mode))
-		bad = SEEN(hf_inode_lookup(o->v, id, o->len & 1 ? ".." : "sub", &st));
-	else
-		bad = SEEN(hf_inode_readlink(o->v, id, target, sizeof(target)));
-	return bad;
+	err = hf_inode_stat(o->v, other, &st);
+	bad = SEEN(err);
+	if (err)
+		return bad;
+	other = st.id;
+	switch (o->len & 7) {
+	case 0: return SEEN(hf_inode_lookup(o->v, id, o->len & 8 ? ".." : "sub", &st));
+	case 1: return SEEN(hf_inode_readlink(o->v, id, target, sizeof(target)));
+	case 2: return SEEN(hf_inode_rename(o->v, id, name, other, "new", 0));
+	case 3: return SEEN(hf_inode_rename(o->v, id, name, other, "sub", HF_RENAME_EXCHANGE));
+	case 4: return SEEN(hf_inode_link(o->v, id, other, "new", &st));
+	case 5: return SEEN(hf_inode_create(o->v, id, "new", &how, &st));
+	case 6: return SEEN(hf_inode_unlink(o->v, id, name));
+	default: return SEEN(hf_inode_rmdir(o->v, id, name));
+	}
 }
 
 /* From somewhere, which need not be a place that the directory has. */

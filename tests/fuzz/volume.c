@@ -81,17 +81,31 @@ static void print_finding(void *ctx, const struct hf_finding *f)
 	fprintf(stderr, "%s: %s\n", f->structure, f->text);
 }
 
-/* fsck of the image as it is, from a file: what it says is told to 'o'. */
-static int check_file(const uint8_t *mem, const struct hf_check_options *o, struct hf_check_result *res)
+/* The image in a file, and the path to it. */
+static int file_of(const uint8_t *mem, char path[64])
 {
-	int fd = memfd_create("image", MFD_CLOEXEC), err;
-	char path[64];
+	int fd = memfd_create("image", MFD_CLOEXEC);
 
 	FUZZ_MUST(fd >= 0 && write(fd, mem, FUZZ_BYTES) == (ssize_t)FUZZ_BYTES, "no memory");
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	err = hf_check(path, o, res);
+	snprintf(path, 64, "/proc/self/fd/%d", fd);
+	return fd;
+}
+
+/* fsck: what it says is told to 'o'. */
+static int check_path(const char *path, const struct hf_check_options *o, struct hf_check_result *res)
+{
+	int err = hf_check(path, o, res);
+
 	FUZZ_MUST(!err || hf_errormsg()[0], "check: %d without a sentence", err);
 	FUZZ_MUST(err != -EIO && err != -ENOMEM, "check: %s", hf_errormsg());
+	return err;
+}
+
+static int check_file(const uint8_t *mem, const struct hf_check_options *o, struct hf_check_result *res)
+{
+	char path[64];
+	int fd = file_of(mem, path), err = check_path(path, o, res);
+
 	close(fd);
 	return err;
 }
@@ -134,6 +148,17 @@ static void run(hf_volume *v, const struct fuzz_step *s, unsigned n)
 	}
 }
 
+/* Both superblocks, as they are: nothing but mkfs and fsck writes there. */
+struct supers {
+	uint8_t bytes[2][HF_BLOCK_SIZE];
+};
+
+static void take_supers(const uint8_t *mem, struct supers *s)
+{
+	memcpy(s->bytes[0], mem, HF_BLOCK_SIZE);
+	memcpy(s->bytes[1], mem + FUZZ_BYTES - HF_BLOCK_SIZE, HF_BLOCK_SIZE);
+}
+
 static unsigned edit(const uint8_t *data, size_t size, struct fuzz_step *s, uint8_t **mem)
 {
 	const struct fuzz_image *im = fuzz_image(target()->crashed);
@@ -148,12 +173,14 @@ static unsigned edit(const uint8_t *data, size_t size, struct fuzz_step *s, uint
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz_step s[FUZZ_STEPS_MAX];
+	static struct supers before, after;
 	uint8_t *mem;
 	unsigned n = edit(data, size, s, &mem);
 	hf_volume *v;
 	int err;
 
 	journal_thread_number(1);
+	take_supers(mem, &before);
 	err = mount(mem, &v);
 	if (err) {
 		refused(mem, err);
@@ -164,6 +191,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	FUZZ_MUST(err != -EBUSY && err != -EIO, "unmount: %s", hf_errormsg());
 	if (mount(mem, &v) == 0)
 		(void)hf_unmount(&v);
+	take_supers(mem, &after);
+	FUZZ_MUST(!memcmp(&before, &after, sizeof(before)), "a superblock was written over");
 	return 0;
 }
 
