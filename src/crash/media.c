@@ -116,6 +116,7 @@ static struct pending_line *line_get(struct hf_crash_media *m, uint64_t no)
 	}
 	m->slot[no] = i + 1;
 	m->lines[i] = (struct pending_line){.no = no, .first = DELTA_NONE, .last = DELTA_NONE};
+	memcpy(m->lines[i].now, m->base + no * HF_LINE, HF_LINE);
 	lineset_add(&m->listed, no);
 	return &m->lines[i];
 }
@@ -207,6 +208,12 @@ static bool is_durable_now(const struct delta *d, const struct waiting *w)
 	return w->nt ? d->nt && d->seq == w->seq : !d->nt && d->seq <= w->seq;
 }
 
+/* What the events say that a load sees. */
+static const uint8_t *line_now(const struct hf_crash_media *m, uint64_t no)
+{
+	return m->slot[no] ? m->lines[m->slot[no] - 1].now : m->base + no * HF_LINE;
+}
+
 /* Bytes that a durable store wrote over are gone from the pending ones before it. */
 static void cover(struct hf_crash_media *m, struct pending_line *l, uint32_t until, uint64_t mask)
 {
@@ -214,14 +221,33 @@ static void cover(struct hf_crash_media *m, struct pending_line *l, uint32_t unt
 		m->deltas[d].mask &= ~mask;
 }
 
+static void settle_whole(struct hf_crash_media *m, struct pending_line *l)
+{
+	uint8_t *base = m->base + l->no * HF_LINE;
+
+	m->hash ^= media_line_hash(l->no, base) ^ media_line_hash(l->no, l->now);
+	memcpy(base, l->now, HF_LINE);
+	base_changed(m, l->no);
+	for (uint32_t d = l->first; d != DELTA_NONE; d = m->deltas[d].next)
+		delta_free(m, d);
+	line_free(m, l);
+}
+
 static void settle(struct hf_crash_media *m, const struct waiting *w)
 {
 	struct pending_line *l = m->slot[w->line] ? &m->lines[m->slot[w->line] - 1] : NULL;
 	uint8_t *base = m->base + w->line * HF_LINE;
+	bool whole = true;
 	uint32_t *link;
 
 	if (!l)
 		return;
+	for (uint32_t d = l->first; d != DELTA_NONE && whole; d = m->deltas[d].next)
+		whole = is_durable_now(&m->deltas[d], w);
+	if (whole) {
+		settle_whole(m, l);
+		return;
+	}
 	m->hash ^= media_line_hash(w->line, base);
 	for (uint32_t d = l->first; d != DELTA_NONE; d = m->deltas[d].next) {
 		if (!is_durable_now(&m->deltas[d], w))
@@ -317,6 +343,7 @@ static bool add_delta(struct hf_crash_media *m, uint64_t no, const struct delta 
 		m->deltas[l->last].next = d;
 	l->last = d;
 	l->n++;
+	merge(l->now, from->data, from->mask);
 	lineset_add(&m->touched, no);
 	return true;
 }
@@ -324,11 +351,9 @@ static bool add_delta(struct hf_crash_media *m, uint64_t no, const struct delta 
 static void store_line(struct hf_crash_media *m, uint64_t no, uint64_t mask, bool nt)
 {
 	struct delta d = {.seq = m->seq, .mask = mask, .nt = nt};
-	uint8_t before[HF_LINE];
 
 	load_line(m, no, d.data);
-	media_apply(m, no, CHOICE_ALL, before);
-	if (same_bytes(before, d.data, mask))
+	if (same_bytes(line_now(m, no), d.data, mask))
 		return;
 	if (m->model.granularity == HF_CRASH_PAGE)
 		d.nt = false;
@@ -387,10 +412,10 @@ static void on_store(void *ctx, moff_t off, uint64_t len, bool nt)
 static void capture(struct hf_crash_media *m, uint64_t from, uint64_t to)
 {
 	for (uint64_t no = from; no < to; no++) {
-		uint8_t want[HF_LINE], have[HF_LINE];
+		const uint8_t *want = line_now(m, no);
+		uint8_t have[HF_LINE];
 		uint64_t mask = 0;
 
-		media_apply(m, no, CHOICE_ALL, want);
 		load_line(m, no, have);
 		for (unsigned i = 0; i < HF_LINE; i++)
 			if (want[i] != have[i])
@@ -413,14 +438,17 @@ static int on_flush(void *ctx, moff_t off, uint64_t len)
 {
 	struct hf_crash_media *m = ctx;
 
-	if (m->light)
+	if (m->light && !m->on_event)
 		return 0;
 	pthread_mutex_lock(&m->mutex);
+	if (m->on_event)
+		m->on_event(m->ctx, MEDIA_FLUSH, off.v, len);
+	if (m->light)
+		goto out;
 	m->flushes++;
 	media_capture(m);
 	flush_range(m, off.v, len);
-	if (m->on_event)
-		m->on_event(m->ctx, MEDIA_FLUSH, off.v, len);
+out:
 	pthread_mutex_unlock(&m->mutex);
 	return 0;
 }
@@ -440,13 +468,15 @@ static int on_fence(void *ctx)
 	struct hf_crash_media *m = ctx;
 	struct media_thread *t;
 
-	if (m->light)
+	if (m->light && !m->on_event)
 		return 0;
 	pthread_mutex_lock(&m->mutex);
-	m->fences++;
-	media_capture(m);
 	if (m->on_event)
 		m->on_event(m->ctx, MEDIA_FENCE, 0, 0);
+	if (m->light)
+		goto out;
+	m->fences++;
+	media_capture(m);
 	if (m->on_fence)
 		m->on_fence(m->ctx, m);
 	t = this_thread(m);
@@ -456,6 +486,7 @@ static int on_fence(void *ctx)
 		t->n = 0;
 	if (m->model.granularity == HF_CRASH_BYTE)
 		settle_caches(m);
+out:
 	pthread_mutex_unlock(&m->mutex);
 	return 0;
 }
@@ -480,34 +511,46 @@ size_t media_pending(struct hf_crash_media *m, const uint32_t **list)
 	return kept;
 }
 
-bool media_stray(struct hf_crash_media *m, uint64_t *off)
+static bool is_poisoned(const struct hf_crash_media *m, uint64_t off)
+{
+	return m->npoisoned > 0 && (m->poisoned[off / PAGE / 64] >> (off / PAGE % 64) & 1);
+}
+
+static bool line_stray(const struct hf_crash_media *m, uint64_t no, uint64_t *off)
+{
+	const uint8_t *want = line_now(m, no), *have = m->mem + no * HF_LINE;
+
+	if (is_poisoned(m, no * HF_LINE))
+		return false;
+	for (unsigned i = 0; i < HF_LINE; i++)
+		if (want[i] != have[i]) {
+			*off = no * HF_LINE + i;
+			return true;
+		}
+	return false;
+}
+
+bool media_stray(struct hf_crash_media *m, bool everywhere, uint64_t *off)
 {
 	media_capture(m);
+	for (size_t i = 0; i < m->touched.n && !everywhere; i++)
+		if (line_stray(m, m->touched.list[i], off))
+			return true;
+	if (!everywhere)
+		return false;
 	for (uint64_t at = 0; at < m->bytes; at += PAGE) {
 		if (m->poisoned[at / PAGE / 64] >> (at / PAGE % 64) & 1)
 			continue;
 		if (memcmp(m->mem + at, m->base + at, PAGE) == 0)
 			continue;
-		for (uint64_t no = at / HF_LINE; no < (at + PAGE) / HF_LINE; no++) {
-			uint8_t want[HF_LINE];
-
-			media_apply(m, no, CHOICE_ALL, want);
-			for (unsigned i = 0; i < HF_LINE; i++) {
-				*off = no * HF_LINE + i;
-				if (want[i] != m->mem[*off])
-					return true;
-			}
-		}
+		for (uint64_t no = at / HF_LINE; no < (at + PAGE) / HF_LINE; no++)
+			if (line_stray(m, no, off))
+				return true;
 	}
 	return false;
 }
 
 /* ---- copies */
-
-static bool is_poisoned(const struct hf_crash_media *m, uint64_t off)
-{
-	return m->npoisoned > 0 && (m->poisoned[off / PAGE / 64] >> (off / PAGE % 64) & 1);
-}
 
 static void set_mem(struct hf_crash_media *m, uint64_t no, const uint8_t line[HF_LINE])
 {
@@ -787,6 +830,36 @@ void media_delete(struct hf_crash_media **mp)
 	free(m);
 }
 
+uint64_t media_bytes_hash(const uint8_t *bytes, uint64_t len)
+{
+	static const uint8_t zeros[HF_LINE];
+	uint64_t hash = 0;
+
+	for (uint64_t no = 0; no < len / HF_LINE; no++)
+		if (memcmp(bytes + no * HF_LINE, zeros, HF_LINE) != 0)
+			hash ^=
+			    media_line_hash(no, bytes + no * HF_LINE) ^ media_line_hash(no, zeros);
+	return hash;
+}
+
+uint64_t media_kill_hash(struct hf_crash_media *m)
+{
+	const uint32_t *list;
+	size_t n = media_pending(m, &list);
+	uint64_t hash = m->hash;
+
+	for (size_t i = 0; i < n; i++) {
+		uint64_t of_line = list[i];
+
+		for (uint32_t d = media_line(m, list[i])->first; d != DELTA_NONE;
+		     d = m->deltas[d].next)
+			of_line = hash_bytes(m->deltas[d].data, HF_LINE,
+					     hash_mix2(of_line, m->deltas[d].mask));
+		hash ^= hash_mix(of_line);
+	}
+	return hash;
+}
+
 void media_reset(struct hf_crash_media *m)
 {
 	static const uint8_t zeros[HF_LINE];
@@ -796,15 +869,26 @@ void media_reset(struct hf_crash_media *m)
 	drop_pending(m);
 	for (size_t i = 0; i < m->touched.n; i++) {
 		uint64_t no = m->touched.list[i];
+		const uint8_t *line = m->origin ? m->origin + no * HF_LINE : zeros;
 
-		memset(m->base + no * HF_LINE, 0, HF_LINE);
-		set_mem(m, no, zeros);
+		memcpy(m->base + no * HF_LINE, line, HF_LINE);
+		set_mem(m, no, line);
 		if (m->copy)
 			lineset_add(&m->copy->touched, no);
 	}
 	lineset_clear(&m->touched);
 	m->ndirects = 0;
-	m->hash = 0;
+	m->hash = m->origin_hash;
 	m->seq = m->stores = m->flushes = m->fences = 0;
 	m->light = m->out_of_memory = false;
+}
+
+void media_set_origin(struct hf_crash_media *m, const uint8_t *bytes, uint64_t hash)
+{
+	if (m->origin != bytes)
+		for (uint64_t no = 0; no < m->nlines; no++)
+			lineset_add(&m->touched, no);
+	m->origin = bytes;
+	m->origin_hash = hash;
+	media_reset(m);
 }

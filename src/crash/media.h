@@ -23,6 +23,7 @@ struct pending_line {
 	uint64_t no;
 	uint32_t first, last; /* deltas */
 	uint32_t n;
+	uint8_t now[HF_LINE]; /* with all of them, as media_apply(CHOICE_ALL) */
 };
 
 /* What a thread's next fence makes durable: of a line either one non-temporal store, or the cached
@@ -90,6 +91,8 @@ struct hf_crash_media {
 	struct lineset touched; /* lines whose bytes may differ from the origin's: zeros, or the
 				   base of the device that this one is a copy of */
 	struct lineset cached;	/* had a cached store: for nt_stays_cached */
+	const uint8_t *origin;	/* the caller's; NULL: zeros */
+	uint64_t origin_hash;
 	struct media_thread *threads;
 	size_t nthreads;
 	struct direct *directs;
@@ -109,8 +112,14 @@ struct hf_crash_media {
 
 int media_new(struct hf_crash_media **out, uint64_t bytes, const struct hf_crash_model *model);
 void media_delete(struct hf_crash_media **m);
-/* Zeros, and as new. */
+/* Its origin's bytes, all durable, and as new. */
 void media_reset(struct hf_crash_media *m);
+/* The same with another origin; the bytes (NULL: zeros) stay the caller's, hash is theirs. */
+void media_set_origin(struct hf_crash_media *m, const uint8_t *bytes, uint64_t hash);
+/* The hash of a whole device, as m->hash. */
+uint64_t media_bytes_hash(const uint8_t *bytes, uint64_t len);
+/* Of what a kill leaves: the durable bytes and all pending stores. */
+uint64_t media_kill_hash(struct hf_crash_media *m);
 /* A pm on it, for a volume that will close it. */
 int media_open_pm(struct hf_crash_media *m, struct pm **out);
 /* The pending lines, in the order in which they became so; their count. Lines of the array are the
@@ -132,8 +141,9 @@ struct choice media_choose(const struct hf_crash_media *m, uint64_t no, uint64_t
 struct choice media_choose_until(const struct hf_crash_media *m, uint64_t no, uint64_t seq,
 				 uint16_t drop);
 uint64_t media_line_hash(uint64_t no, const uint8_t line[HF_LINE]);
-/* A difference between the bytes and what the events say; false: none. Not within direct ranges. */
-bool media_stray(struct hf_crash_media *m, uint64_t *off);
+/* A difference between the bytes and what the events say; false: none. Not within direct ranges.
+ * everywhere: else only in lines that were stored to. */
+bool media_stray(struct hf_crash_media *m, bool everywhere, uint64_t *off);
 /* What differs in direct ranges becomes cached stores. */
 void media_capture(struct hf_crash_media *m);
 

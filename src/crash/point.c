@@ -263,7 +263,7 @@ static void try_stray(struct explorer *x)
 {
 	uint64_t off;
 
-	if (!media_stray(x->dev, &off))
+	if (!media_stray(x->dev, true, &off))
 		return;
 	x->text[0] = x->left_out[0] = 0;
 	x->nleft_out = 0;

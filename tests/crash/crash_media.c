@@ -381,14 +381,70 @@ static void test_stray(void)
 	uint64_t off = 0;
 
 	hf_crash_store64(m, 64, 1);
-	CU_ASSERT(!media_stray(m, &off));
+	CU_ASSERT(!media_stray(m, true, &off));
 	m->mem[100000] = 1;
-	CU_ASSERT(media_stray(m, &off));
+	CU_ASSERT(media_stray(m, true, &off));
+	CU_ASSERT(!media_stray(m, false, &off));
 	CU_ASSERT_EQUAL(off, 100000);
 	m->mem[100000] = 0;
 	m->mem[66] = 1; /* in a line with a store of its own */
-	CU_ASSERT(media_stray(m, &off));
+	CU_ASSERT(media_stray(m, true, &off));
 	CU_ASSERT_EQUAL(off, 66);
+	off = 0;
+	CU_ASSERT(media_stray(m, false, &off));
+	CU_ASSERT_EQUAL(off, 66);
+	media_delete(&m);
+}
+
+/* A device that begins with given bytes, and again. */
+static void test_origin(void)
+{
+	struct hf_crash_media *m = new_media((struct hf_crash_model){0});
+	uint8_t *bytes = calloc(1, m->bytes);
+	uint64_t hash;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(bytes);
+	memset(bytes + 5000, 7, 1000);
+	hash = media_bytes_hash(bytes, m->bytes);
+	hf_crash_store64(m, 64, 1);
+	media_set_origin(m, bytes, hash);
+	CU_ASSERT_EQUAL(memcmp(m->mem, bytes, m->bytes), 0);
+	CU_ASSERT_EQUAL(memcmp(m->base, bytes, m->bytes), 0);
+	hf_crash_store64(m, 5000, 1);
+	hf_crash_store64(m, 1 << 20, 1);
+	hf_crash_flush(m, 5000, 8);
+	hf_crash_flush(m, 1 << 20, 8);
+	hf_crash_fence(m);
+	CU_ASSERT_EQUAL(m->hash, media_bytes_hash(m->base, m->bytes));
+	CU_ASSERT_NOT_EQUAL(m->hash, hash);
+	hf_crash_store64(m, 5064, 1);
+	media_reset(m);
+	CU_ASSERT_EQUAL(memcmp(m->mem, bytes, m->bytes), 0);
+	CU_ASSERT_EQUAL(memcmp(m->base, bytes, m->bytes), 0);
+	CU_ASSERT_EQUAL(m->hash, hash);
+	media_set_origin(m, NULL, 0);
+	CU_ASSERT_EQUAL(m->mem[5000], 0);
+	media_delete(&m);
+	free(bytes);
+}
+
+/* The same bytes to be read, but not the same stores pending: kills that differ. */
+static void test_kill_hash(void)
+{
+	struct hf_crash_media *m = new_media((struct hf_crash_model){0});
+	uint64_t pending, durable;
+
+	hf_crash_store64(m, 64, 1);
+	pending = media_kill_hash(m);
+	CU_ASSERT_EQUAL(pending, media_kill_hash(m));
+	hf_crash_flush(m, 64, 8);
+	hf_crash_fence(m);
+	durable = media_kill_hash(m);
+	CU_ASSERT_NOT_EQUAL(pending, durable);
+	hf_crash_store64(m, 64, 2);
+	hf_crash_store64(m, 64, 1);
+	CU_ASSERT_NOT_EQUAL(media_kill_hash(m), durable);
+	CU_ASSERT_NOT_EQUAL(media_kill_hash(m), pending);
 	media_delete(&m);
 }
 
@@ -401,7 +457,7 @@ static void test_direct(void)
 	hf_crash_direct(m, 4096, 4096, true);
 	m->mem[5000] = 1;
 	m->mem[6000] = 1;
-	CU_ASSERT(!media_stray(m, &off));
+	CU_ASSERT(!media_stray(m, true, &off));
 	hf_crash_flush(m, 5000, 1);
 	m->mem[5001] = 1;
 	hf_crash_fence(m);
@@ -410,7 +466,7 @@ static void test_direct(void)
 	CU_ASSERT_EQUAL(m->base[6000], 0);
 	hf_crash_direct(m, 4096, 4096, false);
 	m->mem[5002] = 1;
-	CU_ASSERT(media_stray(m, &off));
+	CU_ASSERT(media_stray(m, true, &off));
 	media_delete(&m);
 }
 
@@ -544,6 +600,8 @@ int main(void)
 	    {"kill", test_kill},
 	    {"poison", test_poison},
 	    {"stray stores", test_stray},
+	    {"origin", test_origin},
+	    {"hash of a kill", test_kill_hash},
 	    {"direct stores", test_direct},
 	    {"silent stores", test_silent},
 	    {"power failure", test_power_fail},
