@@ -13,11 +13,22 @@ static _Atomic bool busy;
 
 /* ---- the workload's side */
 
+/* Whether the point just counted is one that is looked at. */
+static bool wanted(const struct explorer *x)
+{
+	if (x->replay)
+		return x->replay->level[0].point == x->point;
+	return x->nops > x->arena->from_op || x->arena->from_op == 0;
+}
+
 /* dev->mutex is held: one asks at a time, and no other thread of the workload stores or announces
  * meanwhile. */
 static void ask(struct explorer *x, enum point_kind kind)
 {
 	if (!x->begun || x->quiet)
+		return;
+	x->point++;
+	if (!wanted(x))
 		return;
 	pthread_mutex_lock(&x->mutex);
 	x->want = kind;
@@ -36,9 +47,17 @@ static void on_work_fence(void *ctx, struct hf_crash_media *m)
 	ask(x, POINT_FENCE);
 }
 
-static void announce(struct explorer *x, const char *name, uint64_t what)
+static void announce(struct explorer *x, const char *name, uint32_t n, bool flying)
 {
-	x->context = hash_mix2(x->context ^ hash_bytes(name, strlen(name), 0), what);
+	const struct crash_arena *a = x->arena;
+
+	if (a->expects) {
+		x->context = a->expects(x->o.ctx, n + 1, flying);
+		x->stricter = flying ? a->expects(x->o.ctx, n, false) : x->context;
+		return;
+	}
+	x->context = hash_mix2(x->context ^ hash_bytes(name, strlen(name), 0), 2ull * n + !flying);
+	x->stricter = x->context;
 }
 
 HF_API uint32_t hf_crash_op_begin(hf_crash_run *run, const char *name)
@@ -58,7 +77,7 @@ HF_API uint32_t hf_crash_op_begin(hf_crash_run *run, const char *name)
 	n = x->nops++;
 	x->ops[n] = (struct op){.name = strdup(name), .state = HF_CRASH_OP_IN_FLIGHT};
 	HF_ASSERT(x->ops[n].name != NULL);
-	announce(x, name, 2ull * n);
+	announce(x, name, n, true);
 	x->fence = 0;
 	pthread_mutex_unlock(&x->dev->mutex);
 	inode_set_now(CRASH_EPOCH_NS + (n + 1) * 1000000000ll);
@@ -74,7 +93,7 @@ HF_API void hf_crash_op_end(hf_crash_run *run, uint32_t op)
 	begun_and_not_ended = op < x->nops && x->ops[op].state == HF_CRASH_OP_IN_FLIGHT;
 	HF_ASSERT(begun_and_not_ended);
 	x->ops[op].state = HF_CRASH_OP_FINISHED;
-	announce(x, x->ops[op].name, 2ull * op + 1);
+	announce(x, x->ops[op].name, op, false);
 	x->fence = 0;
 	media_capture(x->dev);
 	ask(x, POINT_OP_END);
@@ -106,7 +125,8 @@ static int work_begin(struct explorer *x)
 	int err = 0;
 
 	if (!x->o.raw) {
-		err = hf_crash_media_format(x->dev, x->o.seed);
+		if (!x->arena->origin)
+			err = hf_crash_media_format(x->dev, x->o.seed);
 		if (!err)
 			err = hf_crash_media_mount(x->dev, &x->work.vol);
 		if (!err)
@@ -240,12 +260,12 @@ static int arena_media(struct crash_arena *a, const struct hf_crash_options *o)
 		crash_arena_free(a);
 	if (!a->dev)
 		err = media_new(&a->dev, bytes, &o->model);
-	else
-		media_reset(a->dev);
 	if (!err && !a->copy)
 		err = media_new(&a->copy, bytes, &o->model);
-	if (!err)
+	if (!err) {
 		a->dev->copy = a->copy;
+		media_set_origin(a->dev, a->origin, a->origin_hash);
+	}
 	if (!a->keep_visited)
 		visited_clear(&a->visited);
 	return err;
@@ -276,8 +296,10 @@ int crash_explore(const struct hf_crash_options *opts, struct crash_arena *arena
 	if (!err) {
 		x->dev = arena->dev;
 		x->copy = arena->copy;
+		x->arena = arena;
 		x->visited = &arena->visited;
-		x->context = arena->context;
+		if (arena->expects)
+			x->context = x->stricter = arena->expects(x->o.ctx, 0, false);
 		x->work = (struct hf_crash_run){.x = x, .media = x->dev};
 		x->check = (struct hf_crash_run){.x = x, .media = x->copy};
 		err = explore_run(x);

@@ -70,6 +70,7 @@ struct visited {
 };
 /* True: it is new. Without memory everything is new. */
 bool visited_add(struct visited *v, uint64_t hash);
+bool visited_has(const struct visited *v, uint64_t hash);
 void visited_clear(struct visited *v);
 void visited_free(struct visited *v);
 
@@ -105,6 +106,7 @@ struct explorer {
 	struct hf_crash_media *dev, *copy;
 	struct hf_crash_run work, check;
 	struct builder b, rb; /* of dev, of copy */
+	const struct crash_arena *arena;
 	struct visited *visited;
 	struct image *queue;
 	size_t nqueue, queue_cap;
@@ -123,7 +125,9 @@ struct explorer {
 
 	struct op *ops;
 	uint32_t nops, ops_cap;
-	uint64_t context;      /* hash of the announcements: what the check may expect */
+	/* What the check may expect: a hash of the announcements, or what the arena says. An image
+	 * that was content under 'stricter' is so under 'context'. */
+	uint64_t context, stricter;
 	uint32_t point, fence; /* fences since the last announcement */
 	bool first;
 
@@ -148,7 +152,21 @@ struct crash_arena {
 	struct hf_crash_media *dev, *copy;
 	struct visited visited;
 	bool keep_visited;
-	uint64_t context; /* what tells the explorations apart that share them */
+	/* The volume after the setup: there is no mkfs and no setup then. NULL: they are done. */
+	const uint8_t *origin;
+	uint64_t origin_hash;
+	/* Only the points from this operation's announcement on; the others are counted. */
+	uint32_t from_op;
+	/* Recovery is crashed from about one image in so many, chosen by their bytes; 0: from
+	 * all. */
+	uint32_t recovery_from;
+	/* What is slow (the whole device compared, hf_crash_run_first()) is done at about one point
+	 * in so many; 0: at all. */
+	uint32_t slow_from;
+	/* The check's expectation when so many operations have begun, the last one of them in
+	 * flight or not, as a hash; NULL: the announcements'. What is content with all finished
+	 * must be content when the next one is in flight. */
+	uint64_t (*expects)(void *ctx, uint32_t begun, bool flying);
 };
 void crash_arena_free(struct crash_arena *a);
 /* opts: complete (explore_options). replay: NULL or what to check alone. */

@@ -122,6 +122,8 @@ void snap_free(struct snap *s);
 struct snap *snap_part(const struct snap *s, bool (*mine)(const char *path, unsigned which),
 		       unsigned which);
 bool snap_same(const struct snap *a, const struct snap *b, bool blocks);
+/* Of all that snap_same() compares, blocks too. */
+uint64_t snap_hash(const struct snap *s);
 /* As before or as after, but that the content of a file may be in part the one, in part the other
  * where they differ: aligned 8 bytes wholly in [off, off+len) are of one of them, other bytes each.
  * With a new size it is all as after. */
@@ -153,8 +155,13 @@ struct fs_runner *fs_runner_new(const struct hf_crash_options *opts,
 						const char *sequence),
 				void *ctx);
 void fs_runner_free(struct fs_runner *r);
-int fs_runner_explore(struct fs_runner *r, const struct fs_sequence *s,
-		      struct hf_crash_result *out);
+/* The crash points of its last operation, and the unpins and the unmount after it: those before are
+ * points of the sequence without its last operation. *same: one of its operations does nothing at
+ * all, and the others do what they do in the sequence of them alone: nothing was explored. */
+int fs_runner_explore(struct fs_runner *r, const struct fs_sequence *s, struct hf_crash_result *out,
+		      bool *same);
+/* From now on recovery is crashed from one in so many images (and the first ones of a point). */
+void fs_runner_recovery_from(struct fs_runner *r, uint32_t one_in);
 /* The explorations from now on stop after so long; 0: no limit. */
 void fs_runner_limit(struct fs_runner *r, double seconds);
 int fs_runner_replay(struct fs_runner *r, const char *id, struct hf_crash_result *out);

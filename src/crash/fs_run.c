@@ -4,7 +4,22 @@
 #include <stdlib.h>
 
 /* NUMBER_BASE: more than there will be operations, so that numbers stay what they are. */
-enum { NUMBER_BASE = 512, OTHER_THREAD = 3, VISITED_MAX = 8 << 20 };
+enum { NUMBER_BASE = 512, OTHER_THREAD = 3 };
+/* Hashes of images that are kept: 256 MiB. Then they are forgotten. */
+enum { VISITED_MAX = 8 << 20 };
+/* See slow_from. */
+enum { SLOW_FROM_ONE = 2, SLOW_FROM = 8 };
+
+/* The stores, flushes and fences of a step: where and in which order. */
+struct trace {
+	uint64_t events, hash;
+};
+
+/* The volume after a setup. */
+struct origin {
+	uint8_t *bytes; /* NULL: not yet made */
+	uint64_t hash;
+};
 
 struct fs_runner {
 	struct hf_crash_options opts;
@@ -16,6 +31,10 @@ struct fs_runner {
 	struct fs_step step[FS_STEPS_MAX];
 	unsigned nsteps;
 	struct snap *snap[FS_STEPS_MAX + 1]; /* before the first, after each */
+	uint64_t hash[FS_STEPS_MAX + 1];     /* of these */
+	struct trace trace[FS_STEPS_MAX];    /* of each */
+	struct trace *tracing;
+	struct origin origin[FS_SETUPS_USED];
 };
 
 /* ---- sequences as numbers: setup, then the operations plus one, the first lowest */
@@ -76,13 +95,6 @@ static void steps_of(struct fs_runner *r)
 
 /* ---- the workload */
 
-static int run_setup(hf_crash_run *run)
-{
-	struct fs_runner *r = hf_crash_ctx(run);
-
-	return fs_setup(hf_crash_run_volume(run), r->seq.setup);
-}
-
 /* An operation on a thread of its own, which has a lane, flushes and fences of its own. */
 struct errand {
 	struct fs_world *w;
@@ -135,49 +147,125 @@ static int run_workload(hf_crash_run *run)
 	return err;
 }
 
-/* The same without crashes, for what is there before and after each operation. */
+/* ---- without crashes */
+
+static void on_stage_event(void *ctx, enum media_event what, uint64_t off, uint64_t len)
+{
+	struct fs_runner *r = ctx;
+
+	if (!r->tracing)
+		return;
+	r->tracing->events++;
+	r->tracing->hash = hash_mix2(hash_mix2(r->tracing->hash ^ off, len), what);
+}
+
+static int stage_with(struct fs_runner *r, const struct origin *from)
+{
+	int err = 0;
+
+	if (r->stage && r->stage->model.granularity != r->opts.model.granularity)
+		media_delete(&r->stage);
+	if (!r->stage)
+		err = media_new(&r->stage, r->opts.bytes, &r->opts.model);
+	if (err)
+		return err;
+	media_set_origin(r->stage, from->bytes, from->hash);
+	r->stage->light = true;
+	r->stage->ctx = r;
+	r->stage->on_event = on_stage_event;
+	return 0;
+}
+
+static int set_up(struct fs_runner *r, unsigned setup)
+{
+	hf_volume *vol;
+	int err = hf_crash_media_format(r->stage, r->opts.seed), closed;
+
+	if (!err)
+		err = hf_crash_media_mount(r->stage, &vol);
+	if (err)
+		return err;
+	err = fs_setup(vol, setup);
+	closed = volume_close(vol);
+	return err ? err : closed;
+}
+
+/* Each setup is done once, and unmounted: sequences begin with a mount. */
+static int origin_make(struct fs_runner *r, unsigned setup)
+{
+	struct origin *o = &r->origin[setup];
+	int err;
+
+	if (o->bytes)
+		return 0;
+	err = stage_with(r, &(struct origin){0});
+	if (!err) {
+		inode_set_now(CRASH_EPOCH_NS);
+		err = set_up(r, setup);
+		inode_set_now(0);
+	}
+	if (err)
+		return err;
+	o->bytes = malloc(r->stage->bytes);
+	if (!o->bytes)
+		return err_set(-ENOMEM, "crash: no memory for what a setup makes");
+	memcpy(o->bytes, r->stage->mem, r->stage->bytes);
+	o->hash = media_bytes_hash(o->bytes, r->stage->bytes);
+	return 0;
+}
+
+static void origins_free(struct fs_runner *r)
+{
+	for (unsigned i = 0; i < FS_SETUPS_USED; i++) {
+		free(r->origin[i].bytes);
+		r->origin[i].bytes = NULL;
+	}
+}
+
+static int take_snap(struct fs_runner *r, hf_volume *vol, unsigned i)
+{
+	int err;
+
+	snap_free(r->snap[i]);
+	r->snap[i] = NULL;
+	err = snap_take(vol, &r->snap[i]);
+	if (!err)
+		r->hash[i] = snap_hash(r->snap[i]);
+	return err;
+}
+
+/* For what is there before and after each operation. */
 static int rehearse_ops(struct fs_runner *r, hf_volume *vol)
 {
 	struct fs_world w = {.vol = vol, .media = r->stage};
-	int err = fs_setup(vol, r->seq.setup);
+	int err = take_snap(r, vol, 0);
 
-	if (!err)
-		err = hf_syncfs(vol);
-	if (!err)
-		err = snap_take(vol, &r->snap[0]);
 	for (unsigned i = 0; i < r->nsteps && !err; i++) {
 		inode_set_now(CRASH_EPOCH_NS + (i + 1) * 1000000000ll);
+		r->trace[i] = (struct trace){0};
+		r->tracing = &r->trace[i];
 		err = fs_fatal(do_step(r, &w, i));
+		r->tracing = NULL;
 		if (!err)
-			err = snap_take(vol, &r->snap[i + 1]);
+			err = take_snap(r, vol, i + 1);
 	}
 	fs_world_end(&w);
 	return err;
 }
 
-static int rehearse(struct fs_runner *r)
+static int rehearse(struct fs_runner *r, const struct fs_sequence *s)
 {
 	hf_volume *vol;
-	int err = 0, closed;
+	int err = origin_make(r, s->setup), closed;
 
+	r->seq = *s;
 	steps_of(r);
-	for (unsigned i = 0; i <= FS_STEPS_MAX; i++) {
-		snap_free(r->snap[i]);
-		r->snap[i] = NULL;
-	}
-	if (r->stage && r->stage->model.granularity != r->opts.model.granularity)
-		media_delete(&r->stage);
-	if (!r->stage)
-		err = media_new(&r->stage, r->opts.bytes, &r->opts.model);
-	else
-		media_reset(r->stage);
+	if (!err)
+		err = stage_with(r, &r->origin[s->setup]);
 	if (err)
 		return err;
-	r->stage->light = true;
 	inode_set_now(CRASH_EPOCH_NS);
-	err = hf_crash_media_format(r->stage, r->opts.seed);
-	if (!err)
-		err = hf_crash_media_mount(r->stage, &vol);
+	err = hf_crash_media_mount(r->stage, &vol);
 	if (!err) {
 		err = rehearse_ops(r, vol);
 		closed = volume_close(vol);
@@ -187,7 +275,62 @@ static int rehearse(struct fs_runner *r)
 	return err;
 }
 
+/* ---- sequences that are shorter than they look */
+
+/* It changes nothing, and does nothing to the media. */
+static bool is_idle(const struct fs_runner *r, unsigned nth)
+{
+	for (unsigned i = 0; i < r->nsteps; i++)
+		if (r->step[i].nth == nth && (r->trace[i].events || r->hash[i] != r->hash[i + 1]))
+			return false;
+	return true;
+}
+
+static uint64_t whole_trace(const struct fs_runner *r)
+{
+	uint64_t h = 0;
+
+	for (unsigned i = 0; i < r->nsteps; i++)
+		if (r->trace[i].events)
+			h = hash_mix2(h ^ r->trace[i].hash, r->trace[i].events);
+	return h;
+}
+
+/* The sequence without its idle operations has the same stores, flushes and fences at the same
+ * places in the same order, and so the same crash states, but for times and for the bytes of the
+ * patterns. Had an idle one left something in memory that makes a difference, it would show in
+ * them. Afterwards 's' is to be rehearsed again, unless *same. */
+static int find_shorter(struct fs_runner *r, const struct fs_sequence *s, bool *same)
+{
+	struct fs_sequence shorter = {.setup = s->setup};
+	uint64_t want = whole_trace(r);
+	int err = 0;
+
+	for (unsigned i = 0; i < s->n; i++)
+		if (!is_idle(r, i))
+			shorter.op[shorter.n++] = s->op[i];
+	*same = shorter.n == 0 && s->n > 1;
+	if (shorter.n == 0 || shorter.n == s->n)
+		return 0;
+	err = rehearse(r, &shorter);
+	*same = !err && whole_trace(r) == want;
+	return err || *same ? err : rehearse(r, s);
+}
+
 /* ---- the questions */
+
+/* What tree_ok() goes by. */
+static uint64_t run_expects(void *ctx, uint32_t begun, bool flying)
+{
+	const struct fs_runner *r = ctx;
+	uint64_t off = 0, len = 0, h = hash_mix2(r->hash[begun], flying);
+
+	if (!flying)
+		return h;
+	if (!fs_step_data(&r->step[begun - 1], &off, &len))
+		off = UINT64_MAX;
+	return hash_mix2(hash_mix2(h, r->hash[begun - 1]), hash_mix2(off, len));
+}
 
 static bool tree_ok(hf_crash_run *run, struct fs_runner *r, const struct snap *have)
 {
@@ -249,6 +392,7 @@ void fs_runner_free(struct fs_runner *r)
 	for (unsigned i = 0; i <= FS_STEPS_MAX; i++)
 		snap_free(r->snap[i]);
 	crash_arena_free(&r->arena);
+	origins_free(r);
 	media_delete(&r->stage);
 	free(r);
 }
@@ -263,16 +407,15 @@ struct fs_runner *fs_runner_new(const struct hf_crash_options *opts,
 
 	if (!r)
 		return NULL;
-	o.setup = run_setup;
 	o.workload = run_workload;
 	o.check = run_check;
 	o.failure = run_failure;
 	o.ctx = r;
 	r->failure = failure;
 	r->ctx = ctx;
-	/* The beginning of a sequence gives the images of the shorter one: they are checked once.
-	 */
+	/* Sequences have images in common. */
 	r->arena.keep_visited = true;
+	r->arena.expects = run_expects;
 	if (crash_options(&o, &r->opts) != 0) {
 		fs_runner_free(r);
 		return NULL;
@@ -282,20 +425,36 @@ struct fs_runner *fs_runner_new(const struct hf_crash_options *opts,
 
 static int runner_start(struct fs_runner *r, const struct fs_sequence *s)
 {
+	int err;
+
 	if (r->arena.visited.n > VISITED_MAX)
 		visited_clear(&r->arena.visited);
-	r->arena.context = hash_mix(s->setup);
-	r->seq = *s;
 	r->opts.number = fs_sequence_number(s);
-	return rehearse(r);
+	err = rehearse(r, s);
+	r->arena.origin = r->origin[s->setup].bytes;
+	r->arena.origin_hash = r->origin[s->setup].hash;
+	r->arena.slow_from = s->n == 1 ? SLOW_FROM_ONE : SLOW_FROM;
+	r->arena.from_op = 0;
+	for (unsigned i = 0; i + 1 < s->n; i++)
+		r->arena.from_op += fs_op_steps(fs_op_at(s->op[i]));
+	return err;
 }
 
-int fs_runner_explore(struct fs_runner *r, const struct fs_sequence *s, struct hf_crash_result *out)
+int fs_runner_explore(struct fs_runner *r, const struct fs_sequence *s, struct hf_crash_result *out,
+		      bool *same)
 {
 	int err = runner_start(r, s);
 
 	memset(out, 0, sizeof(*out));
-	return err ? err : crash_explore(&r->opts, &r->arena, NULL, out);
+	*same = false;
+	if (!err)
+		err = find_shorter(r, s, same);
+	return err || *same ? err : crash_explore(&r->opts, &r->arena, NULL, out);
+}
+
+void fs_runner_recovery_from(struct fs_runner *r, uint32_t one_in)
+{
+	r->arena.recovery_from = one_in;
 }
 
 void fs_runner_limit(struct fs_runner *r, double seconds)
@@ -317,6 +476,7 @@ int fs_runner_replay(struct fs_runner *r, const char *id, struct hf_crash_result
 			       parsed.number);
 	r->opts.seed = parsed.seed;
 	r->opts.model = parsed.model;
+	origins_free(r);
 	err = runner_start(r, &s);
 	return err ? err : crash_explore(&r->opts, &r->arena, &parsed, out);
 }

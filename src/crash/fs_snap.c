@@ -233,6 +233,35 @@ bool snap_same(const struct snap *a, const struct snap *b, bool blocks)
 	return true;
 }
 
+static uint64_t node_hash(const struct node *n)
+{
+	const uint64_t meta[] = {n->st.id.ino,
+				 n->st.id.gen,
+				 n->st.mode,
+				 n->st.nlink,
+				 (uint64_t)n->st.uid << 32 | n->st.gid,
+				 n->st.size,
+				 n->st.blocks_512,
+				 n->st.rdev,
+				 (uint64_t)n->st.btime_ns,
+				 n->xattrs_len,
+				 n->len};
+	uint64_t h = hash_bytes(n->path, strlen(n->path), 0);
+
+	h = hash_bytes(meta, sizeof(meta), h);
+	h = hash_bytes(n->xattrs, n->xattrs_len, h);
+	return hash_bytes(n->content, n->len, h);
+}
+
+uint64_t snap_hash(const struct snap *s)
+{
+	uint64_t h = s->n;
+
+	for (size_t i = 0; i < s->n; i++)
+		h = hash_mix2(h, node_hash(&s->node[i]));
+	return h;
+}
+
 /* Each aligned 8 bytes that the range covers wholly are as in a or as in b, each other byte is. b
  * may be longer or shorter: what it lacks is as in a. */
 static bool content_mixed(const struct node *have, const struct node *a, const struct node *b,

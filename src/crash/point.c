@@ -19,6 +19,19 @@ static uint64_t point_seed(const struct explorer *x, uint64_t more)
 	return hash_mix2(hash_mix2(x->o.seed, x->o.number), (uint64_t)x->point << 24 | more);
 }
 
+/* Whether an image was checked already where as much was expected of it, and its recovery crashed
+ * as deep. */
+static bool is_new(struct explorer *x, uint64_t hash, unsigned level)
+{
+	for (unsigned l = 0; l < level; l++)
+		if (visited_has(x->visited, hash_mix2(hash ^ x->context, l)))
+			return false;
+	for (unsigned l = 0; l <= level && x->stricter != x->context; l++)
+		if (visited_has(x->visited, hash_mix2(hash ^ x->stricter, l)))
+			return false;
+	return visited_add(x->visited, hash_mix2(hash ^ x->context, level));
+}
+
 /* ---- saying */
 
 static const char *last_op(const struct explorer *x)
@@ -152,7 +165,7 @@ static bool push(void *ctx, struct builder *b)
 	struct image im;
 
 	x->res.states++;
-	if (!visited_add(x->visited, b->hash ^ x->context))
+	if (!is_new(x, b->hash, x->level + 1))
 		return true;
 	if (x->nqueue == x->queue_cap) {
 		size_t cap = x->queue_cap ? 2 * x->queue_cap : 64;
@@ -215,16 +228,23 @@ static void judge_queue(struct explorer *x)
 
 /* ---- the point */
 
+static bool looks_at_recovery(const struct explorer *x, uint64_t hash)
+{
+	uint32_t from = x->arena->recovery_from;
+
+	return from == 0 || hash_mix(hash) % from == 0;
+}
+
 static bool try_image(void *ctx, struct builder *b)
 {
 	struct explorer *x = ctx;
 
 	x->res.states++;
-	if (!visited_add(x->visited, b->hash ^ x->context))
+	if (!is_new(x, b->hash, 0))
 		return true;
 	x->res.images++;
 	x->level = 0;
-	x->look = x->o.depth > 0;
+	x->look = x->o.depth > 0 && looks_at_recovery(x, b->hash);
 	id_begin(x->id, &x->o, x->point);
 	if (x->look)
 		id_add_choices(x->id, b);
@@ -242,14 +262,18 @@ static bool try_image(void *ctx, struct builder *b)
 static void try_kill(struct explorer *x)
 {
 	const uint32_t *list;
+	uint64_t hash;
 
 	if (x->o.no_kill || stop(x) || media_pending(x->dev, &list) == 0)
 		return;
 	x->res.states++;
+	hash = hash_mix(media_kill_hash(x->dev));
+	if (!is_new(x, hash, 0))
+		return;
 	x->res.images++;
 	x->res.kills++;
 	x->level = 0;
-	x->look = true;
+	x->look = looks_at_recovery(x, hash);
 	id_begin(x->id, &x->o, x->point);
 	id_append(x->id, "kill");
 	media_copy_base(x->copy, x->dev);
@@ -259,11 +283,11 @@ static void try_kill(struct explorer *x)
 	judge_queue(x);
 }
 
-static void try_stray(struct explorer *x)
+static void try_stray(struct explorer *x, bool everywhere)
 {
 	uint64_t off;
 
-	if (!media_stray(x->dev, true, &off))
+	if (!media_stray(x->dev, everywhere, &off))
 		return;
 	x->text[0] = x->left_out[0] = 0;
 	x->nleft_out = 0;
@@ -299,7 +323,7 @@ static void replay_point(struct explorer *x)
 	x->replayed = true;
 	x->first = true;
 	if (id->level[0].kind == ID_STRAY) {
-		try_stray(x);
+		try_stray(x, true);
 		return;
 	}
 	x->res.images++;
@@ -310,11 +334,11 @@ static void replay_point(struct explorer *x)
 
 void point_explore(struct explorer *x, enum point_kind kind)
 {
+	/* Before the unmount there is an end, too. */
+	bool last = kind == POINT_END && !x->work.vol;
+	bool slow = x->arena->slow_from == 0 || point_seed(x, 1) % x->arena->slow_from == 0;
 	struct budget budget = {.all_below = x->o.all_below, .max_images = x->o.max_images};
 
-	x->point++;
-	if (x->replay && x->replay->level[0].point != x->point)
-		return;
 	if (builder_start(&x->b, x->dev, point_seed(x, 0)) != 0)
 		return;
 	x->copy->on_fence = on_recovery_fence;
@@ -324,13 +348,13 @@ void point_explore(struct explorer *x, enum point_kind kind)
 		return;
 	}
 	x->res.points++;
-	x->first = true;
+	x->first = slow;
 	if (kind != POINT_FENCE)
-		try_stray(x);
+		try_stray(x, slow);
 	budget.seed = point_seed(x, 0);
 	if (!stop(x))
 		builder_enumerate(&x->b, &budget, try_image, x);
 	try_kill(x);
-	if (kind == POINT_END && !stop(x))
+	if (last && slow && !stop(x))
 		try_stray_copy(x);
 }

@@ -39,6 +39,19 @@ bool visited_add(struct visited *v, uint64_t hash)
 	return put(v, hash ? hash : 1);
 }
 
+bool visited_has(const struct visited *v, uint64_t hash)
+{
+	size_t i;
+
+	if (v->cap == 0)
+		return false;
+	hash = hash ? hash : 1;
+	for (i = (size_t)hash & (v->cap - 1); v->slot[i] != 0; i = (i + 1) & (v->cap - 1))
+		if (v->slot[i] == hash)
+			return true;
+	return false;
+}
+
 void visited_clear(struct visited *v)
 {
 	if (v->slot)

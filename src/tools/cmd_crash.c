@@ -2,16 +2,18 @@
 #include "crash/fs_threads.h"
 #include "tool.h"
 #include <getopt.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_SECONDS = 20, DEFAULT_IMAGES = 128, FAILURES_MAX = 10 };
+enum { DEFAULT_SECONDS = 20, DEFAULT_IMAGES = 128, FAILURES_MAX = 10, ROUND = 256, ROUND_TIMED = 8 };
 
 struct crash_cmd {
 	uint64_t seed;
 	unsigned depth;			/* 0: one, then two */
 	unsigned threads;		/* operations of each of two threads; 0: sequences */
-	uint32_t images;
+	uint32_t images, recovery, recovery_from;
+	uint64_t part, parts;		/* this process does those whose number is part, modulo parts */
 	uint64_t most;			/* sequences of each length; 0: all */
 	double seconds;			/* 0: no limit */
 	const char *replay;
@@ -23,8 +25,8 @@ struct crash_cmd {
 	struct fs_runner *runner;
 	struct fs_pair *pair;
 	struct hf_crash_result total;
-	uint64_t sequences;
-	bool complete, part;
+	uint64_t sequences, same;	/* same: as a shorter one */
+	bool complete, sample;
 	json_t *failures;
 	struct progress bar;
 	int64_t t0;
@@ -63,6 +65,19 @@ static bool choose_model(struct crash_cmd *c, const char *name)
 	return true;
 }
 
+/* "2/3" */
+static bool choose_part(struct crash_cmd *c, const char *arg)
+{
+	unsigned part, parts;
+	int end = 0;
+
+	if (sscanf(arg, "%4u/%4u%n", &part, &parts, &end) != 2 || arg[end] || part == 0 || part > parts)
+		return false;
+	c->part = part - 1;
+	c->parts = parts;
+	return true;
+}
+
 static bool crash_option(void *ctx, char letter, const char *name, const char *arg)
 {
 	struct crash_cmd *c = ctx;
@@ -73,6 +88,8 @@ static bool crash_option(void *ctx, char letter, const char *name, const char *a
 		return tool_parse_number(arg, 10, UINT64_MAX, &c->seed);
 	if (!strcmp(name, "sequences"))
 		return tool_parse_number(arg, 10, UINT64_MAX, &c->most) && c->most > 0;
+	if (!strcmp(name, "part"))
+		return choose_part(c, arg);
 	if (!strcmp(name, "ops"))
 		return choose_kinds(c, arg);
 	if (!strcmp(name, "model"))
@@ -93,6 +110,14 @@ static bool crash_option(void *ctx, char letter, const char *name, const char *a
 		if (!tool_parse_number(arg, 10, 1u << 20, &n) || n == 0)
 			return false;
 		c->images = (uint32_t)n;
+	} else if (!strcmp(name, "recovery-from")) {
+		if (!tool_parse_number(arg, 10, 1u << 20, &n) || n == 0)
+			return false;
+		c->recovery_from = (uint32_t)n;
+	} else if (!strcmp(name, "recovery")) {
+		if (!tool_parse_number(arg, 10, 1u << 20, &n) || n == 0)
+			return false;
+		c->recovery = (uint32_t)n;
 	} else {
 		if (!tool_parse_number(arg, 10, 1u << 30, &n))
 			return false;
@@ -169,16 +194,18 @@ static int print_result(struct crash_cmd *c)
 	progress_end(&c->bar);
 	if (c->json) {
 		int printed = tool_json_print(json_pack(
-			"{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:b,s:O}", "seed", (json_int_t)c->seed, "sequences", (json_int_t)c->sequences,
-			"points", (json_int_t)t->points, "states", (json_int_t)t->states, "images", (json_int_t)t->images, "kills",
-			(json_int_t)t->kills, "recovery_images", (json_int_t)t->recovery_images, "seconds", seconds, "complete",
+			"{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:b,s:O}", "seed", (json_int_t)c->seed, "sequences", (json_int_t)c->sequences,
+			"same", (json_int_t)c->same, "points", (json_int_t)t->points, "states", (json_int_t)t->states, "images",
+			(json_int_t)t->images, "kills", (json_int_t)t->kills, "recovery_images", (json_int_t)t->recovery_images, "seconds", seconds, "complete",
 			c->complete, "failures", c->failures));
 
 		return printed == EXIT_OK ? status : printed;
 	}
-	printf("seed %llu: %llu %s%s, %llu crash states, %llu images checked (%llu of crashed recoveries), %.1f s, "
-	       "%llu failures\n",
-	       (unsigned long long)c->seed, (unsigned long long)c->sequences, c->threads ? "runs" : "sequences", c->complete ? ", all of them" : "",
+	printf("seed %llu: %llu %s%s, ", (unsigned long long)c->seed, (unsigned long long)c->sequences, c->threads ? "runs" : "sequences",
+	       c->complete ? ", all of them" : "");
+	if (c->same)
+		printf("%llu of them no more than shorter ones, ", (unsigned long long)c->same);
+	printf("%llu crash states, %llu images checked (%llu of crashed recoveries), %.1f s, %llu failures\n",
 	       (unsigned long long)t->states, (unsigned long long)t->images, (unsigned long long)t->recovery_images, seconds,
 	       (unsigned long long)t->failures);
 	return status;
@@ -197,11 +224,11 @@ static uint64_t gcd(uint64_t a, uint64_t b)
 	return a;
 }
 
-static struct fs_sequence nth_sequence(const struct crash_cmd *c, unsigned n, uint64_t i)
+/* The ith list of n operations. */
+static struct fs_sequence nth_sequence(const struct crash_cmd *c, unsigned setup, unsigned n, uint64_t i)
 {
-	struct fs_sequence s = {.setup = (unsigned)(i % FS_SETUPS_USED), .n = n};
+	struct fs_sequence s = {.setup = setup, .n = n};
 
-	i /= FS_SETUPS_USED;
 	for (unsigned k = 0; k < n; k++, i /= c->nops)
 		s.op[k] = c->op[i % c->nops];
 	return s;
@@ -215,52 +242,63 @@ static void show_bar(struct crash_cmd *c, uint64_t done, uint64_t total)
 		progress_update(&c->bar, done, total, "sequences");
 }
 
-/* All sequences of n operations, in an order of the seed's, until the time is over or there are enough failures: then *go_on is
- * false. */
+/* False in *go_on: the time is over, or there are enough failures. */
+static int run_one(struct crash_cmd *c, const struct fs_sequence *s, bool *go_on)
+{
+	struct hf_crash_result r;
+	bool same;
+	int err;
+
+	*go_on = *go_on && (c->seconds == 0 || elapsed(c) < c->seconds) && c->total.failures < FAILURES_MAX;
+	if (!*go_on)
+		return 0;
+	if (c->seconds > 0)
+		fs_runner_limit(c->runner, c->seconds - elapsed(c) + 0.001);
+	err = fs_runner_explore(c->runner, s, &r, &same);
+	add(c, &r);
+	c->sequences++;
+	c->same += same;
+	*go_on = !r.stopped || r.failures > 0;
+	return err;
+}
+
+/* All sequences of n operations, in an order of the seed's: a few lists of operations after one setup, the same after the next
+ * one (changing the setup costs something), then the next few. */
 static int run_length(struct crash_cmd *c, unsigned n, bool *go_on)
 {
-	uint64_t total = FS_SETUPS_USED, step, at;
+	uint64_t lists = 1, total, step, at, done = 0, round;
+	int err = 0;
 
 	for (unsigned k = 0; k < n; k++)
-		total *= c->nops;
-	at = hash_mix2(c->seed, n) % total;
-	step = hash_mix2(c->seed, n + 100) % total | 1;
-	while (gcd(step, total) != 1)
+		lists *= c->nops;
+	total = c->most ? min_u64(c->most, lists * FS_SETUPS_USED) : lists * FS_SETUPS_USED;
+	round = min_u64(c->seconds > 0 ? ROUND_TIMED : ROUND, (total + FS_SETUPS_USED - 1) / FS_SETUPS_USED);
+	at = hash_mix2(c->seed, n) % lists;
+	step = hash_mix2(c->seed, n + 100) % lists | 1;
+	while (gcd(step, lists) != 1)
 		step += 2;
-	for (uint64_t i = 0; i < total; i++, at = (at + step % total) % total) {
-		struct fs_sequence s = nth_sequence(c, n, at);
-		struct hf_crash_result r;
-		int err;
+	for (uint64_t from = 0; from < lists && !err; from += round)
+		for (unsigned setup = 0; setup < FS_SETUPS_USED && !err; setup++)
+			for (uint64_t i = from; i < min_u64(from + round, lists) && done < total && *go_on && !err; i++) {
+				struct fs_sequence s = nth_sequence(c, setup, n, (at + i * (step % lists)) % lists);
 
-		if (c->most && i == c->most) {
-			c->part = true;
-			return 0;
-		}
-		*go_on = *go_on && (c->seconds == 0 || elapsed(c) < c->seconds) && c->total.failures < FAILURES_MAX;
-		if (!*go_on)
-			return 0;
-		if (c->seconds > 0)
-			fs_runner_limit(c->runner, c->seconds - elapsed(c) + 0.001);
-		err = fs_runner_explore(c->runner, &s, &r);
-		add(c, &r);
-		c->sequences++;
-		if (err)
-			return err;
-		*go_on = !r.stopped || r.failures > 0;
-		show_bar(c, i + 1, c->most ? min_u64(c->most, total) : total);
-	}
-	return 0;
+				if (i % c->parts == c->part)
+					err = run_one(c, &s, go_on);
+				show_bar(c, ++done, total);
+			}
+	c->sample = c->sample || c->parts > 1 || total < lists * FS_SETUPS_USED;
+	return err;
 }
 
 static int run_all(struct crash_cmd *c)
 {
-	unsigned from = c->depth ? c->depth : 1, to = c->depth ? c->depth : 2;
+	unsigned to = c->depth ? c->depth : 2;
 	bool go_on = true;
 	int err = 0;
 
-	for (unsigned n = from; n <= to && go_on && !err; n++)
+	for (unsigned n = 1; n <= to && go_on && !err; n++)
 		err = run_length(c, n, &go_on);
-	c->complete = go_on && !err && !c->part;
+	c->complete = go_on && !err && !c->sample;
 	return err;
 }
 
@@ -328,15 +366,21 @@ static int crash_run(struct crash_cmd *c)
 				     .seed = c->seed,
 				     .model = c->model,
 				     .max_images = c->images,
+				     .max_recovery_images = c->recovery,
 				     .all_below = c->images};
 	int err;
 
+	/* Each mount has tables of some 100 KiB: they need not be mapped anew. */
+	mallopt(M_MMAP_THRESHOLD, 64 << 20);
+	mallopt(M_TRIM_THRESHOLD, 256 << 20);
+	mallopt(M_ARENA_MAX, 1);
 	use_ops(c);
 	c->runner = fs_runner_new(&o, on_failure, c);
 	c->pair = fs_pair_new(&o, on_failure, c);
 	c->failures = json_array();
 	if (!c->runner || !c->pair || !c->failures)
 		return tool_fail(-ENOMEM, "crash");
+	fs_runner_recovery_from(c->runner, c->recovery_from);
 	c->t0 = tool_now_ns();
 	progress_begin(&c->bar, "exploring", !c->json && !c->replay);
 	err = c->replay ? run_replay(c) : c->threads ? run_threads(c) : run_all(c);
@@ -349,16 +393,19 @@ int cmd_crash(int argc, char **argv)
 	static const struct tool_option options[] = {
 		{"seed", 0, true, "which sample; printed, and in each id (default 1)"},
 		{"ops", 0, true, "only these operations: create,write,rename ..."},
-		{"depth", 0, true, "all sequences of so many operations (1 to 3), not a sample"},
+		{"depth", 0, true, "all sequences of up to so many operations (1 to 3), not a sample"},
 		{"threads", 0, true, "two threads, interleaved: long runs of so many operations each, and short ones on the same files"},
 		{"seconds", 0, true, "stop after so long; 0: never (default 20, with --depth and --threads 0)"},
 		{"sequences", 0, true, "at most so many of each length, chosen by the seed, or runs of threads (default: all)"},
+		{"part", 0, true, "I/N: the Ith of N parts; as many processes as there are parts do all"},
 		{"images", 0, true, "at most so many images at a crash (default 128)"},
+		{"recovery", 0, true, "at most so many at each fence of a recovery (default 16)"},
+		{"recovery-from", 0, true, "crash recovery from one image in so many only (default 1)"},
 		{"model", 0, true, "line, byte (eADR), page (msync), any-order"},
 		{"replay", 0, true, "check the one image that this id names"},
 		{0},
 	};
-	struct crash_cmd c = {.seed = 1, .images = DEFAULT_IMAGES, .seconds = -1};
+	struct crash_cmd c = {.seed = 1, .images = DEFAULT_IMAGES, .seconds = -1, .parts = 1};
 	int status = tool_options(argc, argv, "[options]",
 				  "Does sequences of one and of two operations on a simulated device in memory. At each fence and after each\n"
 				  "operation it takes what a power failure or a kill could leave, recovers that, crashes the recovery too, and\n"

@@ -13,6 +13,14 @@ b=$("$bin" crash --ops link --depth 1 --images 16 --json | grep -v seconds)
 a=$("$bin" crash --threads 8 --sequences 6 --images 8 --json | grep -v seconds)
 b=$("$bin" crash --threads 8 --sequences 6 --images 8 --json | grep -v seconds)
 [ "$a" = "$b" ] || fail "two runs of threads differ: $a $b"
+# Two halves are the whole.
+n=0
+for part in 1/2 2/2; do
+	m=$("$bin" crash --ops link --depth 2 --images 4 --recovery 2 --recovery-from 4 --part $part --json | sed -n 's/.*"sequences": \([0-9]*\).*/\1/p')
+	n=$((n + m))
+done
+[ $n -eq $((6 * (4 + 16))) ] || fail "$n sequences in two parts"
+"$bin" crash --part 3/2 >/dev/null 2>&1 && fail "a third part of two is taken"
 "$bin" crash --ops nothing >/dev/null 2>&1 && fail "an unknown operation is taken"
 "$bin" crash --depth 9 >/dev/null 2>&1 && fail "a depth of 9 is taken"
 "$bin" crash --replay s1.w >/dev/null 2>&1 && fail "a bad id is taken"

@@ -13,7 +13,8 @@ static int one(struct fs_runner *r, const struct fs_sequence *s, struct load_lim
 	       struct hf_crash_result *sum, bool *more)
 {
 	struct hf_crash_result res;
-	int err = fs_runner_explore(r, s, &res);
+	bool same;
+	int err = fs_runner_explore(r, s, &res, &same);
 
 	if (!err)
 		*more = load_add(limits, sum, &res);
