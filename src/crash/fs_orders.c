@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-enum { SETUPS_RANDOM = 200, OPS_RANDOM = 300, ONE = 1 };
+enum { SETUPS_RANDOM = 200, THEME_RANDOM = 210, OPS_RANDOM = 300, ONE = 1, LARGE_FILE = 2 };
 
 int orders_setup(const struct fs_pair *p, hf_volume *vol)
 {
@@ -14,10 +14,40 @@ int orders_setup(const struct fs_pair *p, hf_volume *vol)
 
 /* ---- choosing */
 
-static bool usable(const struct fs_op *op)
+/* What the two have in common. */
+enum { THEME_NONE, THEME_FILE, THEME_DATA, THEME_NAMES, THEMES };
+
+static bool of_theme(const struct fs_pair *p, const struct fs_op *op)
 {
-	/* A view's fault may wait for the other thread, which a schedule cannot see. */
-	return op->kind != FS_VIEW && op->kind != FS_HOLD;
+	bool of_hot = strcmp(op->a, p->hot) == 0 || (op->b && strcmp(op->b, p->hot) == 0);
+	bool data = op->kind == FS_WRITE || op->kind == FS_FALLOCATE || op->kind == FS_PUNCH ||
+		    op->kind == FS_TRUNCATE || op->kind == FS_PIN;
+	bool names = op->kind == FS_CREATE || op->kind == FS_MKDIR || op->kind == FS_RENAME ||
+		     op->kind == FS_LINK || op->kind == FS_UNLINK || op->kind == FS_SYMLINK ||
+		     op->kind == FS_RMDIR;
+
+	return p->theme == THEME_NONE || (p->theme == THEME_NAMES && names) ||
+	       (p->theme == THEME_FILE && of_hot) || (p->theme == THEME_DATA && of_hot && data);
+}
+
+static bool usable(const struct fs_pair *p, const struct fs_op *op)
+{
+	bool large = op->off + op->len >= HF_FRAME_SIZE / 2;
+
+	/* A view's fault may wait for the other thread, which a schedule cannot see. Two
+	 * descriptors are two lookups: no order of whole operations has what is between. */
+	return op->kind != FS_VIEW && op->kind != FS_HOLD && op->kind != FS_TWO_FD &&
+	       of_theme(p, op) && (!large || p->setup == LARGE_FILE);
+}
+
+static void choose_theme(struct fs_pair *p)
+{
+	static const char *const hot[] = {"foo", "foo", "A/bar", "bar", "A/foo"};
+	/* The last two are there in setup 1 only. */
+	uint64_t n = p->setup == 1 ? 5 : 3;
+
+	p->theme = (unsigned)fs_pair_random(p, THEME_RANDOM, THEMES);
+	p->hot = hot[fs_pair_random(p, THEME_RANDOM + 1, n)];
 }
 
 static void choose(struct fs_pair *p, unsigned t)
@@ -26,11 +56,9 @@ static void choose(struct fs_pair *p, unsigned t)
 	uint64_t use = OPS_RANDOM + ((uint64_t)t << 32);
 
 	while (s->nops < p->what.nops) {
-		const struct fs_op *op = fs_op_at(fs_pair_random(p, use++, fs_ops_count()));
+		const struct fs_op *op = fs_pair_pick(p, use++, usable);
 		unsigned i = s->nops;
 
-		if (!usable(op))
-			continue;
 		if (s->nsteps + fs_op_steps(op) > FS_ORDERS_STEPS)
 			return;
 		s->op[i] = *op;
@@ -85,11 +113,12 @@ static int try_order(struct fs_pair *p, unsigned full, unsigned n)
 
 int orders_rehearse(struct fs_pair *p)
 {
-	static const unsigned setups[] = {0, 1, 1, 2};
+	static const unsigned setups[] = {0, 0, 0, 1, 1, 1, 1, LARGE_FILE};
 	unsigned n;
 	int err = 0;
 
-	p->setup = setups[fs_pair_random(p, SETUPS_RANDOM, 4)];
+	p->setup = setups[fs_pair_random(p, SETUPS_RANDOM, 8)];
+	choose_theme(p);
 	choose(p, 0);
 	choose(p, 1);
 	n = p->side[0].nsteps + p->side[1].nsteps;

@@ -5,7 +5,13 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-enum { NODES_MAX = 64, PATH_BYTES = 64, CONTENT_MAX = 4u << 20, XATTRS_MAX = 70000 };
+enum {
+	NODES_MAX = 64,
+	PATH_BYTES = 64,
+	CONTENT_MAX = 4u << 20,
+	XATTRS_MAX = 70000,
+	MIXED_MAX = 64
+};
 
 struct node {
 	char path[PATH_BYTES];
@@ -324,33 +330,49 @@ static const struct node *as_long(const struct snap *s, const struct node *like)
 	return NULL;
 }
 
-static bool bytes_in_one(const struct node *have, size_t at, size_t len, struct snap *const *of,
-			 size_t n)
-{
-	for (size_t k = 0; k < n; k++) {
-		const struct node *x = as_long(of[k], have);
+/* The nodes of one name in several snapshots. */
+struct alike {
+	const struct node *of[MIXED_MAX];
+	size_t n;
+};
 
-		if (x && memcmp(x->content + at, have->content + at, len) == 0)
+static bool bytes_in_one(const struct node *have, size_t at, size_t len, const struct alike *a)
+{
+	for (size_t k = 0; k < a->n; k++)
+		if (memcmp(a->of[k]->content + at, have->content + at, len) == 0)
 			return true;
-	}
 	return false;
 }
 
-static bool content_mixed_of(const struct node *have, struct snap *const *of, size_t n,
-			     uint64_t off, uint64_t len)
+static bool content_mixed_of(const struct node *have, const struct alike *a, uint64_t off,
+			     uint64_t len)
 {
+	if (bytes_in_one(have, 0, have->len, a))
+		return true;
 	for (size_t w = 0; w < have->len; w += 8) {
 		size_t bytes = min_u64(8, have->len - w);
 
-		if (bytes_in_one(have, w, bytes, of, n))
+		if (bytes_in_one(have, w, bytes, a))
 			continue;
 		if (w >= off && w + 8 <= off + len)
 			return false;
 		for (size_t i = w; i < w + bytes; i++)
-			if (!bytes_in_one(have, i, 1, of, n))
+			if (!bytes_in_one(have, i, 1, a))
 				return false;
 	}
 	return true;
+}
+
+static bool node_mixed_of(const struct node *have, struct snap *const *of, size_t n, uint64_t off,
+			  uint64_t len)
+{
+	struct alike a = {.n = 0};
+
+	for (size_t k = 0; k < n && a.n < MIXED_MAX; k++) {
+		a.of[a.n] = as_long(of[k], have);
+		a.n += a.of[a.n] != NULL;
+	}
+	return have->len == 0 || content_mixed_of(have, &a, off, len);
 }
 
 bool snap_mixed_of(const struct snap *s, struct snap *const *of, size_t n, uint64_t off,
@@ -361,7 +383,7 @@ bool snap_mixed_of(const struct snap *s, struct snap *const *of, size_t n, uint6
 	for (size_t k = 0; k < n && !names; k++)
 		names = same_names(s, of[k]);
 	for (size_t i = 0; i < s->n && names; i++)
-		names = content_mixed_of(&s->node[i], of, n, off, len);
+		names = node_mixed_of(&s->node[i], of, n, off, len);
 	return names;
 }
 

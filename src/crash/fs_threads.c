@@ -31,6 +31,20 @@ uint64_t fs_pair_random(const struct fs_pair *p, uint64_t what, uint64_t n)
 	return hash_mix2(p->seed, what) % n;
 }
 
+const struct fs_op *fs_pair_pick(const struct fs_pair *p, uint64_t what,
+				 bool (*usable)(const struct fs_pair *p, const struct fs_op *op))
+{
+	bool checkpoint = fs_pair_random(p, what, 5) == 0;
+
+	for (uint64_t k = 1;; k++) {
+		const struct fs_op *op =
+		    fs_op_at(fs_pair_random(p, hash_mix2(what, k), fs_ops_count()));
+
+		if (checkpoint ? op->kind == FS_SYNCFS : usable(p, op))
+			return op;
+	}
+}
+
 /* ---- sides */
 
 void fs_side_add(struct fs_side *s, const struct fs_op *op, unsigned nth)
@@ -95,6 +109,13 @@ static int run_setup(hf_crash_run *run)
 	return setup(hf_crash_ctx(run), hf_crash_run_volume(run));
 }
 
+/* Ends the run; the check will find that this was not to be returned. */
+static void damaged(struct fs_pair *p, int err)
+{
+	p->err = err;
+	snprintf(p->err_text, sizeof(p->err_text), "%s", hf_errormsg());
+}
+
 static void side_run(struct fs_pair *p, unsigned t)
 {
 	struct fs_side *s = &p->side[t];
@@ -111,7 +132,7 @@ static void side_run(struct fs_pair *p, unsigned t)
 		inode_set_now(CRASH_EPOCH_NS + (i + 1) * (int64_t)SECOND_NS);
 		s->ret[i] = fs_step_do(&s->world, &s->step[i]);
 		if (fs_fatal(s->ret[i]))
-			p->err = fs_fatal(s->ret[i]);
+			damaged(p, fs_fatal(s->ret[i]));
 		s->done = i + 1;
 		s->ended_at[i] = ++p->clock;
 		hf_crash_op_end(p->run, op);
@@ -135,17 +156,17 @@ static int run_workload(hf_crash_run *run)
 {
 	struct fs_pair *p = hf_crash_ctx(run);
 	hf_volume *vol = hf_crash_run_volume(run);
-	uint32_t number = fs_pair_random(p, 1, 4) ? SECOND : WORK + vol->fs.geo.nlanes;
-	struct schedule how = {.seed = hash_mix2(p->seed, 2) | 1, .number = number};
+	bool share = hash_mix2(p->schedule, 1) % 4 == 0, full = hash_mix2(p->schedule, 2) % 4 == 0;
+	uint32_t number = share ? WORK + vol->fs.geo.nlanes : SECOND;
+	struct schedule how = {.seed = hash_mix2(p->schedule, 3) | 1, .number = number};
 	int err = 0;
 
 	for (unsigned t = 0; t < 2; t++)
 		p->side[t].world = (struct fs_world){.vol = vol, .media = hf_crash_run_media(run)};
-	if (fs_pair_random(p, 3, 4) == 0)
-		for (unsigned t = 0; t < 2 && !err; t++) {
-			journal_thread_number(t ? number : WORK);
-			err = fs_fill_lane(&p->side[t].world, p->what.orders ? "A" : "S");
-		}
+	for (unsigned t = 0; t < 2 && full && !err; t++) {
+		journal_thread_number(t ? number : WORK);
+		err = fs_fill_lane(&p->side[t].world, p->what.orders ? "A" : "S");
+	}
 	journal_thread_number(WORK);
 	if (err)
 		return err;
@@ -153,7 +174,7 @@ static int run_workload(hf_crash_run *run)
 	p->clock = 0;
 	p->err = 0;
 	sched_run(&p->sched, vol->fs.pm, first, second, p, &how);
-	return p->err;
+	return 0;
 }
 
 /* ---- the check */
@@ -169,6 +190,8 @@ static int run_check(hf_crash_run *run)
 	if (err)
 		return hf_crash_say(run, "it cannot be read: %s", hf_errormsg());
 	ok = p->what.orders ? orders_ok(p, run, have) : trees_ok(p, run, have);
+	if (!ok && p->err)
+		hf_crash_say(run, "it was said: %s", p->err_text);
 	err = ok ? fs_ask_space(run, vol, "as it was found") : -EUCLEAN;
 	if (!err)
 		err = fs_use_it(run, vol, have);
@@ -232,8 +255,6 @@ struct fs_pair *fs_pair_new(const struct hf_crash_options *opts,
 
 	if (!p)
 		return NULL;
-	/* The sequences crash recovery enough. */
-	o.depth = o.depth ? o.depth : 1;
 	o.max_recovery_images = o.max_recovery_images ? o.max_recovery_images : 4;
 	o.setup = run_setup;
 	o.workload = run_workload;
@@ -249,16 +270,29 @@ struct fs_pair *fs_pair_new(const struct hf_crash_options *opts,
 	return p;
 }
 
+/* The run of this number, and first what its operations do alone: unless the run before had the
+ * same. */
 static int pair_start(struct fs_pair *p, const struct fs_threads *t)
 {
-	int err;
+	struct fs_threads ops = *t;
+	uint64_t seed;
+	int err = 0;
 
-	forget(p);
+	if (t->orders)
+		ops.run -= ops.run % FS_SCHEDULES;
+	seed = hash_mix2(p->opts.seed, fs_threads_number(&ops));
 	p->what = *t;
 	p->opts.number = fs_threads_number(t);
-	p->seed = hash_mix2(p->opts.seed, p->opts.number);
-	p->run = NULL;
-	err = t->orders ? orders_rehearse(p) : trees_rehearse(p);
+	p->schedule = hash_mix2(p->opts.seed, p->opts.number);
+	/* The sequences crash recovery enough; here it costs more than it shows. */
+	p->opts.depth = hash_mix2(p->schedule, 4) % 4 == 0;
+	if (p->seed != seed) {
+		forget(p);
+		p->seed = seed;
+		err = t->orders ? orders_rehearse(p) : trees_rehearse(p);
+		if (err)
+			p->seed = 0;
+	}
 	for (unsigned i = 0; i < 2; i++)
 		p->side[i].begun = p->side[i].done = 0;
 	return err;
@@ -289,6 +323,7 @@ int fs_pair_replay(struct fs_pair *p, const char *id, struct hf_crash_result *ou
 	if (!fs_threads_of(parsed.number, &t))
 		return err_set(-EINVAL, "crash: no run of two threads has the number %u",
 			       parsed.number);
+	p->seed = 0;
 	p->opts.seed = parsed.seed;
 	p->opts.model = parsed.model;
 	err = pair_start(p, &t);

@@ -13,6 +13,7 @@
 enum {
 	FS_THREADS_OPS = 60,  /* of each thread, in trees */
 	FS_ORDERS_STEPS = 3,  /* of each thread, in orders */
+	FS_SCHEDULES = 4,     /* of the same operations, in so many runs one after the other; in orders */
 	FS_THREADS_STEPS = 4 * FS_THREADS_OPS,
 	FS_THREADS_RUNS = 1 << 20,
 	FS_PATHS = 4,
@@ -56,15 +57,18 @@ struct fs_pair {
 	void (*failure)(void *ctx, const struct hf_crash_failure *f, const char *what);
 	void *ctx;
 	struct fs_threads what;
-	uint64_t seed; /* of everything in this run */
+	uint64_t seed;	   /* of the operations */
+	uint64_t schedule; /* of what else this run has */
 	struct fs_side side[2];
 	struct snap *common_whole, *common; /* trees: what nobody changes */
-	unsigned setup;			    /* orders: of fs_setup */
+	unsigned setup, theme;		    /* orders: of fs_setup; what is chosen */
+	const char *hot;		    /* the file of the theme */
 	struct fs_order order[FS_ORDERS_NODES];
 	hf_crash_run *run;
 	struct sched sched;
 	uint64_t clock;
-	int err;
+	int err; /* of an operation that says that the volume is damaged */
+	char err_text[512];
 };
 
 /* ---- fs_threads.c */
@@ -83,6 +87,9 @@ void fs_pair_limit(struct fs_pair *p, double seconds);
 int fs_pair_replay(struct fs_pair *p, const char *id, struct hf_crash_result *out);
 /* A number by the run's seed; 'what' tells one use from the others. */
 uint64_t fs_pair_random(const struct fs_pair *p, uint64_t what, uint64_t n);
+/* An operation of the table, by chance: every fifth is a checkpoint, for what the other thread has in flight then. */
+const struct fs_op *fs_pair_pick(const struct fs_pair *p, uint64_t what,
+				 bool (*usable)(const struct fs_pair *p, const struct fs_op *op));
 /* Formats and mounts the stage, and closes it again. */
 int fs_pair_stage(struct fs_pair *p, hf_volume **out);
 int fs_pair_unstage(hf_volume *vol, int err);

@@ -69,8 +69,9 @@ int trees_setup(const struct fs_pair *p, hf_volume *vol)
 
 /* ---- choosing */
 
-static bool usable(const struct fs_op *op)
+static bool usable(const struct fs_pair *p, const struct fs_op *op)
 {
+	(void)p;
 	return op->kind != FS_VIEW && op->off < HF_FRAME_SIZE / 2 && op->len < HF_FRAME_SIZE;
 }
 
@@ -135,12 +136,7 @@ static void choose(struct fs_pair *p, hf_volume *vol, unsigned t, unsigned i)
 	uint64_t use = KINDS_RANDOM + ((uint64_t)t << 32 | i << 8);
 
 	for (unsigned k = 0; k < TRIES; k++) {
-		const struct fs_op *op;
-
-		do
-			op = fs_op_at(fs_pair_random(p, use++, fs_ops_count()));
-		while (!usable(op));
-		put_op(s, t, i, op);
+		put_op(s, t, i, fs_pair_pick(p, use + k, usable));
 		if (makes_sense(vol, &s->op[i]))
 			return;
 	}

@@ -321,7 +321,7 @@ static int run_threads(struct crash_cmd *c)
 		struct hf_crash_result r;
 
 		if (t.orders && t.nops > FS_ORDERS_STEPS)
-			t.nops = 1 + (unsigned)(i % FS_ORDERS_STEPS);
+			t.nops = 1 + (unsigned)(i / FS_SCHEDULES % FS_ORDERS_STEPS);
 		if (c->seconds > 0)
 			fs_pair_limit(c->pair, c->seconds - elapsed(c) + 0.001);
 		err = fs_pair_explore(c->pair, &t, &r);

@@ -2,7 +2,7 @@
 
 #include "crash/fs_threads.h"
 
-enum { TREES_OPS = 20, IMAGES = 12, RUNS = 400 };
+enum { TREES_OPS = 20, IMAGES = 12, RUNS = 2000 };
 
 static void failed(void *ctx, const struct hf_crash_failure *f, const char *what)
 {
@@ -20,7 +20,7 @@ static int runs(bool orders, struct fs_pair *p, struct load_limits *limits,
 	int err = 0;
 
 	for (uint32_t i = 0; i < RUNS && more && !err; i++) {
-		struct fs_threads t = {.orders = orders, .nops = orders ? 1 + i % 3 : TREES_OPS, .run = i};
+		struct fs_threads t = {.orders = orders, .nops = orders ? 1 + i / FS_SCHEDULES % FS_ORDERS_STEPS : TREES_OPS, .run = i};
 		struct hf_crash_result r;
 
 		if (limits->seconds > 0)
