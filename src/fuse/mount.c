@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #define MOUNT_IDLE_THREADS 10u
@@ -145,6 +146,7 @@ int main(int argc, char **argv)
 	err = daemon_fork(&d, m.opt.foreground || m.opt.debug);
 	if (err)
 		return tool_fail(err, "no process to serve the volume");
+	openlog("mount.holdfast", d.report < 0 ? LOG_PID | LOG_PERROR : LOG_PID, LOG_DAEMON);
 	status = mount_volume(&m);
 	if (status == EXIT_OK && !m.opt.foreground && !m.opt.debug && chdir("/"))
 		status = EXIT_FAILED;

@@ -11,8 +11,10 @@
 #include <fuse_lowlevel.h>
 #include <holdfast.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/stat.h>
+#include <time.h>
 
 struct mount_options {
 	char *volume, *dir;		/* absolute */
@@ -41,6 +43,7 @@ struct mount {
 	struct handle *handles;
 	bool killpriv;			/* wire.c: writes tell whether they take set-ID bits */
 	uint64_t init_unique;
+	_Atomic time_t logged;		/* when the last line went to the log */
 };
 
 /* ---- wire.c */

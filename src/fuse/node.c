@@ -2,6 +2,8 @@
 #include "mount.h"
 #include <errno.h>
 #include <string.h>
+#include <syslog.h>
+#include <time.h>
 
 #define NODE_INO_BITS 44u
 #define NODE_INO_MAX  ((1ull << NODE_INO_BITS) - 1)
@@ -82,8 +84,20 @@ int node_entry(const struct mount *m, const struct hf_stat *st, struct fuse_entr
 /* ---- answers. One that the kernel does not take any more (the caller was killed, the mount is gone) is no failure of the
  * operation. */
 
+/* Damage and bad media are for the log, too: the caller gets no more than a number. Not more than once a second. */
+static void reply_log(struct mount *m, int err)
+{
+	time_t now = time(NULL);
+
+	if (err != -EIO && err != -EUCLEAN && err != -EBADMSG && err != -ESHUTDOWN)
+		return;
+	if (atomic_exchange(&m->logged, now) != now)
+		syslog(LOG_ERR, "%s: %s", m->opt.volume, hf_errormsg());
+}
+
 void reply_err(fuse_req_t req, int err)
 {
+	reply_log(mount_of(req), err);
 	(void)fuse_reply_err(req, -err);
 }
 
