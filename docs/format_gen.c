@@ -39,8 +39,8 @@ static const struct field fmt_super_fields[] = {
     F(fmt_super, label),      F(fmt_super, seed),	  F(fmt_super, bytes),
     F(fmt_super, alloc_off),  F(fmt_super, lanes_off),	  F(fmt_super, lane_bytes),
     F(fmt_super, lanes),      F(fmt_super, ndevices),	  F(fmt_super, first_data),
-    F(fmt_super, created_ns), F(fmt_super, reserved0),	  F(fmt_super, devices),
-    F(fmt_super, reserved),
+    F(fmt_super, created_ns), F(fmt_super, repair),	  F(fmt_super, reserved0),
+    F(fmt_super, devices),    F(fmt_super, reserved),
 };
 static const struct field fmt_device_fields[] = {
     F(fmt_device, uuid),
@@ -89,10 +89,21 @@ static const struct field fmt_xattr_fields[] = {
     F(fmt_xattr, zero),
 };
 
+static const struct field fmt_redo_entry_fields[] = {
+    F(fmt_redo_entry, to),
+    F(fmt_redo_entry, from),
+    F(fmt_redo_entry, csum),
+};
+static const struct field fmt_redo_fields[] = {
+    F(fmt_redo, csum), F(fmt_redo, magic), F(fmt_redo, count), F(fmt_redo, self),
+    F(fmt_redo, next), F(fmt_redo, zero),  F(fmt_redo, entry),
+};
+
 static const struct table tables[] = {
     T(fmt_super),  T(fmt_device),     T(fmt_ckpt),	  T(fmt_record),
     T(fmt_inode),  T(fmt_bucket),     T(fmt_bucket_head), T(fmt_dirent),
     T(fmt_orphan), T(fmt_xattr_head), T(fmt_xattr),
+    T(fmt_redo),   T(fmt_redo_entry),
 };
 
 #define MARK_BEGIN "<!-- tables: from docs/format_gen.c -->\n"

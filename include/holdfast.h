@@ -512,6 +512,8 @@ HF_API int hf_inode_removexattr(hf_volume *vol, struct hf_id id, const char *nam
 enum hf_check_flags {
 	HF_CHECK_DATA_MAPS = 0,		/* all structures are always verified */
 	HF_CHECK_MEDIA = 1,		/* every block in use is read, to find bad media ('holdfast scrub') */
+	HF_CHECK_PREEN = 2,		/* repair, if all that there is to repair loses nothing; otherwise nothing is written */
+	HF_CHECK_REPAIR = 4,		/* repair everything that can be */
 };
 struct hf_check_progress {
 	const char *phase;		/* "media", "superblock", "inodes", "directories", "links", "space" */
@@ -523,6 +525,7 @@ struct hf_finding {
 	const char *text;		/* one sentence: what is wrong and where */
 	uint64_t ino;			/* 0: none */
 	uint64_t media_off;		/* 0: none */
+	const char *repair;		/* what was done about it; NULL: nothing. It is on the medium when hf_check has returned 0 */
 };
 struct hf_check_options {
 	size_t struct_size;
@@ -530,22 +533,32 @@ struct hf_check_options {
 	void *ctx;
 	void (*progress)(void *ctx, const struct hf_check_progress *p);	/* may be NULL */
 	void (*finding)(void *ctx, const struct hf_finding *f);		/* may be NULL */
-	uint64_t max_findings;		/* stop after so many; 0: no limit */
+	uint64_t max_findings;		/* stop after so many; 0: no limit. Not with a repair (-EINVAL) */
+	const char *undo_path;		/* with a repair: a file to make, for hf_check_undo; NULL: none */
 };
 struct hf_check_result {
 	uint64_t findings;
 	uint64_t inodes, directories, files, others, names, blocks_used, orphans;
-	uint64_t journal_records;	/* not yet in place: a mount replays them */
+	uint64_t journal_records;	/* not yet in place: a mount replays them, and so does a repair that writes anything */
 	uint64_t blocks_read;		/* with HF_CHECK_MEDIA */
 	uint64_t blocks_bad;		/* that cannot be read, as far as they are known: met, listed by the device, or read */
 	double seconds;
+	uint64_t repaired, unrepaired;	/* of the findings */
 };
 /* Verifies every structure of the volume at path against every other; the volume must not be mounted (-EBUSY). Writes nothing:
  * where the journal holds records, they are applied to a private copy in memory of the lines they touch, and what is verified
- * is what a mount would see. Returns 0 also when there are findings; an error when the check itself could not be done. */
+ * is what a mount would see. Returns 0 also when there are findings; an error when the check itself could not be done.
+ *
+ * With HF_CHECK_PREEN or HF_CHECK_REPAIR what is found is repaired: on a private copy first, which is verified again, then on the
+ * medium, wholly or not at all (a repair that was interrupted is finished by the next one; until then the volume does not mount).
+ * What cannot be repaired is told (unrepaired) and left alone; -EIO: bad media where metadata is. Files that lost their name are in /lost+found as '#' and their
+ * number. Free space as large as what is to be written is needed, or an undo file: -ENOSPC. -EEXIST: there is such an undo file. */
 HF_API int hf_check(const char *path, const struct hf_check_options *opts, struct hf_check_result *out);
+/* Puts back what a repair changed, from its undo file. -EINVAL: it is of another volume; -ESTALE: something else has changed the
+ * volume since, a mount for instance; -EBADMSG: the file is damaged. Then nothing was put back. */
+HF_API int hf_check_undo(const char *path, const char *undo_path);
 /* The same for a volume that this process has mounted (HF_CHECK_MEDIA: first the reading, while changes go on): changes wait while it runs, so the callbacks must not make any (they
- * would wait for themselves), nor touch pages of views that are not mapped (SIGSEGV). */
+ * would wait for themselves), nor touch pages of views that are not mapped (SIGSEGV). Repairs nothing: those flags are -EINVAL. */
 HF_API int hf_check_mounted(hf_volume *vol, const struct hf_check_options *opts, struct hf_check_result *out);
 
 #ifdef __cplusplus

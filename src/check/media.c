@@ -249,6 +249,7 @@ static int media_name(struct check *c)
 	if (!c->media->hits)
 		return err_set(-ENOMEM, "check: out of memory");
 	err = check_phases(&again);
+	check_phases_free(&again);
 	for (size_t i = 0; i < c->media->nhits && !c->stop; i++)
 		media_tell(c, &c->media->hits[i]);
 	media_tell_rest(c);

@@ -1,15 +1,8 @@
-#include "check/check.h"
+#include "check/image.h"
+#include "journal/journal.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-
-struct check_image {
-	struct pm *medium;		/* as it is, read-only */
-	struct pm *replayed;		/* private copy with the journal replayed; NULL: there was nothing to replay */
-	void *reserved;
-	size_t reserved_bytes;
-	struct geo geo;
-	char journal_error[256];
-};
 
 struct pending {
 	const struct pm *pm;
@@ -68,12 +61,50 @@ static int pending_record(void *ctx, uint32_t lane, uint32_t half, uint64_t off,
 	return 0;
 }
 
-/* A private image: the kernel's copy-on-write for files; device-DAX has none, so there the frames that will change are copied. */
-static int image_map(struct check_image *img, const struct pending *p)
+/* A private copy of a frame. Device-DAX has no copy-on-write of the kernel's. */
+static int own_frame(struct check_image *img, uint64_t f)
 {
-	uint64_t size = img->medium->size, f;
+	uint8_t *at = img->replayed_base + (f << HF_FRAME_SHIFT);
+
+	if (!img->own || img->own[f / 8] >> (f % 8) & 1)
+		return 0;
+	if (mmap(at, HF_FRAME_SIZE, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
+		return err_set(-ENOMEM, "check: no memory for a private copy of frame %llu", (unsigned long long)f);
+	memcpy(at, pm_at(img->medium, MOFF(f << HF_FRAME_SHIFT)), HF_FRAME_SIZE);
+	img->own[f / 8] |= (uint8_t)(1u << (f % 8));
+	return 0;
+}
+
+static void image_stored(void *ctx, moff_t off, uint64_t len, bool nontemporal)
+{
+	struct check_image *img = ctx;
+	uint64_t b;
+
+	(void)nontemporal;
+	for (b = off.v >> HF_BLOCK_SHIFT; len && b <= (off.v + len - 1) >> HF_BLOCK_SHIFT; b++)
+		img->changed[b >> 6] |= 1ull << (b & 63);
+}
+
+int check_image_put(struct check_image *img, moff_t off, const void *src, uint64_t len)
+{
+	uint64_t f;
+	int err;
+
+	for (f = off.v >> HF_FRAME_SHIFT; f <= (off.v + len - 1) >> HF_FRAME_SHIFT; f++) {
+		err = own_frame(img, f);
+		if (err)
+			return err;
+	}
+	pm_store(img->replayed, off, src, len);
+	return 0;
+}
+
+/* A private image: the kernel's copy-on-write for files; on device-DAX the frames that will change are copied. */
+static int image_map(struct check_image *img)
+{
+	struct pm_open_args args = {.hook = img->changed ? &img->hook : NULL, .no_threads = true};
+	uint64_t size = img->medium->size;
 	bool dax = img->medium->kind == PM_DEVDAX;
-	uint8_t *base;
 
 	img->reserved_bytes = (size_t)size + HF_FRAME_SIZE;
 	img->reserved = mmap(NULL, img->reserved_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -81,67 +112,111 @@ static int image_map(struct check_image *img, const struct pending *p)
 		img->reserved = NULL;
 		return err_set(-ENOMEM, "check: no address space for a private image of %llu bytes", (unsigned long long)size);
 	}
-	base = (uint8_t *)(uintptr_t)round_up_u64((uint64_t)(uintptr_t)img->reserved, HF_FRAME_SIZE);
-	if (mmap(base, (size_t)size, dax ? PROT_READ : PROT_READ | PROT_WRITE, MAP_FIXED | MAP_NORESERVE | (dax ? MAP_SHARED : MAP_PRIVATE),
-		 img->medium->fd, 0) == MAP_FAILED)
+	img->replayed_base = (uint8_t *)(uintptr_t)round_up_u64((uint64_t)(uintptr_t)img->reserved, HF_FRAME_SIZE);
+	if (mmap(img->replayed_base, (size_t)size, dax ? PROT_READ : PROT_READ | PROT_WRITE,
+		 MAP_FIXED | MAP_NORESERVE | (dax ? MAP_SHARED : MAP_PRIVATE), img->medium->fd, 0) == MAP_FAILED)
 		return err_set(-errno, "check: cannot map a private image of the volume");
-	for (f = 0; dax && f < img->geo.nframes; f++) {
-		uint8_t *at = base + (f << HF_FRAME_SHIFT);
-
-		if (!(p->touched[f / 8] >> (f % 8) & 1))
-			continue;
-		if (mmap(at, HF_FRAME_SIZE, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
-			return err_set(-ENOMEM, "check: no memory for a private copy of frame %llu", (unsigned long long)f);
-		memcpy(at, pm_at(img->medium, MOFF(f << HF_FRAME_SHIFT)), HF_FRAME_SIZE);
+	if (dax) {
+		img->own = calloc(1, (size_t)(size >> HF_FRAME_SHIFT) / 8 + 1);
+		if (!img->own)
+			return err_set(-ENOMEM, "check: out of memory");
 	}
-	return pm_open_memory(base, size, NULL, &img->replayed);
+	return pm_open_memory(img->replayed_base, size, &args, &img->replayed);
+}
+
+/* The records that wait, and what they write to. */
+static int image_pending(struct check_image *img, struct pending *p)
+{
+	int err;
+
+	touch(p, 0, HF_BLOCK_SIZE * FMT_BLK_ALLOC);
+	err = journal_read_c(img->medium, &img->geo, &p->c);
+	return err ? err : journal_walk(img->medium, &img->geo, pending_record, p);
+}
+
+static int image_apply(struct check_image *img, const struct pending *p)
+{
+	struct journal *j = NULL;
+	uint64_t f;
+	int err = 0;
+
+	for (f = 0; f < img->geo.nframes && !err; f++)
+		if (p->touched[f / 8] >> (f % 8) & 1)
+			err = own_frame(img, f);
+	if (!err)
+		err = journal_open(img->replayed, &img->geo, &j);
+	journal_close(&j);
+	return err;
 }
 
 static int image_replay(struct check_image *img, uint64_t *records)
 {
 	struct pending p = {.pm = img->medium, .geo = &img->geo};
-	struct journal *j = NULL;
 	int err;
 
 	p.touched = calloc(1, (size_t)(img->geo.nframes + 7) / 8);
 	if (!p.touched)
 		return err_set(-ENOMEM, "check: out of memory");
-	touch(&p, 0, HF_BLOCK_SIZE * FMT_BLK_ALLOC);
-	err = journal_read_c(img->medium, &img->geo, &p.c);
-	if (!err)
-		err = journal_walk(img->medium, &img->geo, pending_record, &p);
+	err = image_pending(img, &p);
 	*records = p.records;
+	if (!err && p.records && !img->replayed)
+		err = image_map(img);
 	if (!err && p.records)
-		err = image_map(img, &p);
+		err = image_apply(img, &p);
 	free(p.touched);
 	if (err == -ENOMEM)
 		return err;
-	if (!err && p.records) {
-		err = journal_open(img->replayed, &img->geo, &j);
-		journal_close(&j);
-		if (err == -ENOMEM)
-			return err;
-	}
 	if (err) {		/* damaged: what is in place is verified as it stands */
 		snprintf(img->journal_error, sizeof(img->journal_error), "%s", err_msg());
-		pm_close(&img->replayed);
+		if (!img->changed)
+			pm_close(&img->replayed);
 	}
 	return 0;
 }
 
-int check_image_open(const char *path, struct check_image **out, uint64_t *records)
+/* What a repair needs, and who looks at a volume whose repair was interrupted: an image that can be changed. */
+static int image_writable(struct check_image *img)
 {
-	struct pm_open_args args = {.read_only = true};
+	img->changed = calloc((size_t)(img->medium->size >> HF_BLOCK_SHIFT) / 64 + 1, sizeof(uint64_t));
+	img->hook = (struct pm_hook){.ctx = img, .store = image_stored};
+	return img->changed ? image_map(img) : err_set(-ENOMEM, "check: no memory for a bit per block");
+}
+
+/* A repair that was interrupted is finished: on the medium, or in the image for who only looks. A list that is damaged is left
+ * alone: the mark stays, and is told. */
+static int image_finish(struct check_image *img, enum check_image_how how)
+{
+	int err;
+
+	if (!img->geo.repairing || how == CHECK_IMAGE_RAW)
+		return 0;
+	err = how == CHECK_IMAGE_WRITE ? check_redo_finish(img->medium, &img->geo) : check_redo_image(img);
+	if (err == -EBADMSG || err == -EUCLEAN)
+		return 0;
+	if (err)
+		return err;
+	img->finished = true;
+	return how == CHECK_IMAGE_WRITE ? geo_read(img->medium, &img->geo) : 0;
+}
+
+int check_image_open_how(const char *path, enum check_image_how how, struct check_image **out, uint64_t *records)
+{
+	struct pm_open_args args = {.read_only = how == CHECK_IMAGE_READ};
 	struct check_image *img = calloc(1, sizeof(*img));
 	int err;
 
 	*out = NULL;
+	*records = 0;
 	if (!img)
 		return err_set(-ENOMEM, "check: out of memory");
 	err = pm_open(path, &args, &img->medium);
 	if (!err)
 		err = geo_read(img->medium, &img->geo);
+	if (!err && (how != CHECK_IMAGE_READ || img->geo.repairing))
+		err = image_writable(img);
 	if (!err)
+		err = image_finish(img, how);
+	if (!err && how != CHECK_IMAGE_RAW)
 		err = image_replay(img, records);
 	if (err) {
 		check_image_close(&img);
@@ -162,25 +237,7 @@ void check_image_close(struct check_image **imgp)
 	if (img->reserved)
 		munmap(img->reserved, img->reserved_bytes);
 	pm_close(&img->medium);
+	free(img->changed);
+	free(img->own);
 	free(img);
-}
-
-const struct pm *check_image_pm(const struct check_image *img)
-{
-	return img->replayed ? img->replayed : img->medium;
-}
-
-const struct geo *check_image_geo(const struct check_image *img)
-{
-	return &img->geo;
-}
-
-const char *check_image_journal_error(const struct check_image *img)
-{
-	return *img->journal_error ? img->journal_error : NULL;
-}
-
-const struct pm *check_image_medium(const struct check_image *img)
-{
-	return img->medium;
 }

@@ -9,11 +9,15 @@ struct run {
 
 static void run_end(struct check *c, struct run *r)
 {
-	if (r->n)
-		check_find(c, "bitmap", 0, r->first << HF_BLOCK_SHIFT,
-			   r->leaked ? "blocks %llu..%llu are marked in use, but nothing owns them"
+	uint64_t w;
+
+	if (r->n && check_mend(c, CHECK_MEND_SAFE, r->leaked ? "they were freed" : "they were marked in use", "bitmap", 0,
+			       r->first << HF_BLOCK_SHIFT,
+			       r->leaked ? "blocks %llu..%llu are marked in use, but nothing owns them"
 				     : "blocks %llu..%llu are in use, but marked free",
-			   (unsigned long long)r->first, (unsigned long long)(r->first + r->n - 1));
+			   (unsigned long long)r->first, (unsigned long long)(r->first + r->n - 1)))
+		for (w = r->first / 64; w * 64 < r->first + r->n; w++)
+			check_put64(c, moff_add(c->geo.alloc_off, w * 8), c->seen[w]);
 	r->n = 0;
 }
 

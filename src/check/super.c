@@ -1,34 +1,112 @@
+/* Both superblocks, the checkpoint words, the journal. */
 #include "check/check.h"
+#include "check/image.h"
+
+static moff_t super_off(const struct check *c, uint32_t copy)
+{
+	return mblk_to_moff(copy ? MBLK(c->geo.nblocks - 1) : MBLK(FMT_BLK_SUPER));
+}
 
 static const struct fmt_super *super_at(const struct check *c, uint32_t copy)
 {
-	mblk_t b = copy ? MBLK(c->geo.nblocks - 1) : MBLK(FMT_BLK_SUPER);
+	return (const struct fmt_super *)pm_at(c->pm, super_off(c, copy));
+}
 
-	return (const struct fmt_super *)pm_at(c->pm, mblk_to_moff(b));
+/* From the other one, without the mark of an interrupted repair. */
+static void super_put(struct check *c, uint32_t copy, uint32_t from)
+{
+	struct fmt_super s = *super_at(c, from);
+
+	s.copy = le32_of(copy);
+	s.incompat = le64_of(le64_get(s.incompat) & ~FMT_INCOMPAT_REPAIR);
+	s.repair = le64_of(0);
+	s.csum = le64_of(geo_super_csum(&s));
+	check_put(c, super_off(c, copy), &s, sizeof(s));
+}
+
+/* The volume is known, so at least one of them verifies. */
+static void check_supers(struct check *c)
+{
+	const size_t same_from = offsetof(struct fmt_super, compat);
+	const struct fmt_super *s[2] = {super_at(c, 0), super_at(c, 1)};
+	bool ok[2];
+	uint32_t i;
+
+	for (i = 0; i < 2; i++)
+		ok[i] = geo_verify_super(s[i], c->pm->size, i) == 0;
+	for (i = 0; i < 2; i++) {
+		if (ok[i])
+			continue;
+		(void)geo_verify_super(s[i], c->pm->size, i);
+		if (check_mend(c, CHECK_MEND_SAFE, i ? "it was written from the first" : "it was written from the second",
+			       "superblock", 0, super_off(c, i).v, "superblock %u: %s", i, err_msg()))
+			super_put(c, i, !i);
+	}
+	if (!ok[0] || !ok[1])
+		return;
+	if ((le64_get(s[0]->incompat) & FMT_INCOMPAT_REPAIR) &&
+	    check_mend(c, CHECK_MEND_ALL, "what stands there was verified and repaired as it is", "superblock", 0, 0,
+		       "a repair was interrupted, and what it wrote is not known in full")) {
+		super_put(c, 0, 0);
+		super_put(c, 1, 0);
+		return;
+	}
+	if (memcmp((const char *)s[0] + same_from, (const char *)s[1] + same_from, sizeof(*s[0]) - same_from) != 0 &&
+	    check_mend(c, CHECK_MEND_SAFE, "the second was written from the first", "superblock", 0, super_off(c, 1).v,
+		       "the two superblocks differ"))
+		super_put(c, 1, 0);
 }
 
 void check_super(struct check *c)
 {
-	const struct fmt_super *s[2] = {super_at(c, 0), super_at(c, 1)};
-	const size_t same_from = offsetof(struct fmt_super, compat);
+	moff_t off[2] = {mblk_to_moff(MBLK(FMT_BLK_CKPT0)), mblk_to_moff(MBLK(FMT_BLK_CKPT1))};
 	jseq_t seq[2];
 	bool ok[2];
 	uint32_t i;
 
 	check_progress(c, "superblock", 0, 1);
+	check_supers(c);
+	for (i = 0; i < 2; i++)
+		ok[i] = fmt_ckpt_decode(&c->geo, pm_load64(c->pm, off[i]), &seq[i]);
 	for (i = 0; i < 2; i++) {
-		ok[i] = geo_verify_super(s[i], c->pm->size, i) == 0;
-		if (!ok[i])
-			check_find(c, "superblock", 0, i ? (c->geo.nblocks - 1) << HF_BLOCK_SHIFT : 0, "superblock %u: %s", i, err_msg());
-	}
-	if (ok[0] && ok[1] &&
-	    memcmp((const char *)s[0] + same_from, (const char *)s[1] + same_from, sizeof(*s[0]) - same_from) != 0)
-		check_find(c, "superblock", 0, (c->geo.nblocks - 1) << HF_BLOCK_SHIFT, "the two superblocks differ");
-	for (i = 0; i < 2; i++) {
-		moff_t off = mblk_to_moff(MBLK(i ? FMT_BLK_CKPT1 : FMT_BLK_CKPT0));
-
-		if (!fmt_ckpt_decode(&c->geo, pm_load64(c->pm, off), &seq[i]))
-			check_find(c, "journal", 0, off.v, "checkpoint word %u is damaged", i);
+		if (ok[i])
+			continue;
+		if (!ok[!i])
+			check_find(c, "journal", 0, off[i].v, "checkpoint word %u is damaged", i);
+		else if (check_mend(c, CHECK_MEND_SAFE, "it was written from the other one", "journal", 0, off[i].v,
+				    "checkpoint word %u is damaged", i))
+			check_put64(c, off[i], pm_load64(c->pm, off[!i]));
 	}
 	check_progress(c, "superblock", 1, 1);
+}
+
+/* The lanes are emptied: no record of theirs will ever be read, so any number will do for C; the larger one that there is. */
+static void journal_discard(struct check *c)
+{
+	static const uint8_t zero[HF_BLOCK_SIZE];
+	uint64_t off, end = c->geo.lanes_off.v + c->geo.nlanes * c->geo.lane_bytes;
+	jseq_t seq = JSEQ(0);
+	uint64_t raw;
+
+	(void)journal_read_c(c->pm, &c->geo, &seq);
+	raw = fmt_ckpt_encode(&c->geo, seq);
+	for (off = c->geo.lanes_off.v; off < end; off += HF_BLOCK_SIZE)
+		if (memcmp(pm_at(c->pm, MOFF(off)), zero, sizeof(zero)) != 0)
+			check_put(c, MOFF(off), zero, sizeof(zero));
+	check_put64(c, mblk_to_moff(MBLK(FMT_BLK_CKPT0)), raw);
+	check_put64(c, mblk_to_moff(MBLK(FMT_BLK_CKPT1)), raw);
+	*c->img->journal_error = '\0';
+}
+
+/* Records that cannot be replayed as they were committed are not replayed at all: with one missing in the middle, those behind it
+ * could do more harm than the loss of all. What was in place is verified and repaired. */
+void check_journal(struct check *c)
+{
+	const char *error = c->img ? check_image_journal_error(c->img) : NULL;
+
+	if (!error)
+		return;
+	if (check_mend(c, CHECK_MEND_ALL, "its records were discarded: the last changes before the crash may be lost", "journal", 0,
+		       c->geo.lanes_off.v, "%s", error))
+		journal_discard(c);
 }

@@ -56,10 +56,6 @@ void check_xattr(struct check *c, inum_t ino, const struct fmt_inode *i)
 	struct blob b = {.pm = c->pm, .size = le32_get(i->xbytes)};
 	const char *wrong;
 
-	if (!le32_get(i->xbytes) || !le64_get(i->xroot) || b.size > FMT_XATTR_BLOB_MAX || i->xheight > FMT_MAX_HEIGHT) {
-		check_find(c, "xattr", ino.v, 0, "inode %llu: attribute size and map do not agree", (unsigned long long)ino.v);
-		return;
-	}
 	b.bytes = calloc(1, (size_t)round_up_u64(b.size, 8));
 	if (!b.bytes) {
 		c->err = err_set(-ENOMEM, "check: no memory for an attribute blob");
@@ -67,7 +63,9 @@ void check_xattr(struct check *c, inum_t ino, const struct fmt_inode *i)
 	}
 	map_walk(c->pm, &c->geo, ino, FMT_FORK_XATTR, le64_get(i->xroot), i->xheight, blob_leaf, &b);
 	wrong = b.have == b.size ? blob_verify(c, ino, b.bytes, (uint32_t)b.size) : "blocks are missing";
-	if (wrong)
-		check_find(c, "xattr", ino.v, 0, "inode %llu: attributes: %s", (unsigned long long)ino.v, wrong);
+	if (wrong && !c->mended &&
+	    check_mend(c, CHECK_MEND_ALL, "the inode has no attributes any more", "xattr", ino.v, 0, "inode %llu: attributes: %s",
+		       (unsigned long long)ino.v, wrong))
+		check_put_entry(c, ino, FMT_FORK_XATTR, MOFF(0), 0);
 	free(b.bytes);
 }

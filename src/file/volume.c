@@ -131,6 +131,11 @@ int volume_open(struct pm *pm, const struct hf_mount_options *opts, struct hf_vo
 		err_prefix(err, "%s", pm->path);
 		goto out_vol;
 	}
+	if (vol->fs.geo.repairing) {
+		err = err_set(-EUCLEAN, "%s: a repair of the volume was interrupted: run fsck.holdfast -y to finish it",
+			      pm->path);
+		goto out_vol;
+	}
 	if (vol->fs.geo.read_only_features && !pm->read_only) {
 		err =
 		    err_set(-EOPNOTSUPP,

@@ -46,7 +46,8 @@
 
 /* Feature masks. An unknown bit in incompat: refuse (-EOPNOTSUPP, with the bit's name or number); in ro_compat: mount
  * read-only only; in compat: ignore; in log_incompat: refuse while the journal is not empty. */
-#define FMT_INCOMPAT_KNOWN      0ull
+#define FMT_INCOMPAT_REPAIR     1ull	/* fsck is writing a repair, or was interrupted in it: see struct fmt_redo */
+#define FMT_INCOMPAT_KNOWN      FMT_INCOMPAT_REPAIR
 #define FMT_RO_COMPAT_KNOWN     0ull
 #define FMT_COMPAT_KNOWN        0ull
 #define FMT_LOG_INCOMPAT_KNOWN  0ull
@@ -75,7 +76,8 @@ struct fmt_super {
 	le32_t ndevices;		/* 1 */
 	le64_t first_data;		/* first block that the allocator owns */
 	le64_t created_ns;
-	le64_t reserved0[4];
+	le64_t repair;			/* with FMT_INCOMPAT_REPAIR: first block of the redo list, 0: there is none */
+	le64_t reserved0[3];
 	struct fmt_device devices[8];
 	uint8_t reserved[4096 - 488];
 };
@@ -92,6 +94,7 @@ static_assert(offsetof(struct fmt_super, lane_bytes) == 168, "");
 static_assert(offsetof(struct fmt_super, lanes) == 176, "");
 static_assert(offsetof(struct fmt_super, first_data) == 184, "");
 static_assert(offsetof(struct fmt_super, created_ns) == 192, "");
+static_assert(offsetof(struct fmt_super, repair) == 200, "");
 static_assert(offsetof(struct fmt_super, devices) == 232, "");
 
 /* Checkpoint C: the first 8 bytes of its page. bits 0..55 the sequence number, bits 56..63 a check. */
@@ -260,5 +263,24 @@ struct fmt_xattr {			/* then the name (not NUL-terminated) and the value, padded
 	uint8_t zero[3];
 };
 static_assert(sizeof(struct fmt_xattr) == 8, "");
+
+/* ---- a repair's redo list: blocks in free space, each names blocks to write and where their new content lies, in free space
+ * too. While FMT_INCOMPAT_REPAIR is set, the next fsck writes them (again); nothing mounts. */
+#define FMT_REDO_MAGIC    0x4f444552u
+#define FMT_REDO_ENTRIES  169u
+struct fmt_redo_entry {
+	le64_t to, from;		/* media blocks */
+	le64_t csum;			/* XXH3 of the new content, seed = mix(volume seed, to) */
+};
+struct fmt_redo {
+	le64_t csum;			/* XXH3 of bytes 8..4095, seed = mix(volume seed, self) */
+	le32_t magic;
+	le32_t count;			/* entries in this block */
+	le64_t self;
+	le64_t next;			/* the next block of the list; 0: the last */
+	le64_t zero;
+	struct fmt_redo_entry entry[FMT_REDO_ENTRIES];
+};
+static_assert(sizeof(struct fmt_redo) == 4096, "");
 
 #endif

@@ -119,6 +119,8 @@ static void geo_decode(const struct fmt_super *s, struct geo *g)
 	    .first_data = MBLK(le64_get(s->first_data)),
 	    .created_ns = le64_get(s->created_ns),
 	    .read_only_features = (le64_get(s->ro_compat) & ~FMT_RO_COMPAT_KNOWN) != 0,
+	    .repairing = (le64_get(s->incompat) & FMT_INCOMPAT_REPAIR) != 0,
+	    .redo = MBLK(le64_get(s->repair)),
 	    .used_copy = le32_get(s->copy) != 0,
 	};
 	memcpy(g->uuid, s->uuid, sizeof(g->uuid));

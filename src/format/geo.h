@@ -17,6 +17,8 @@ struct geo {
 	char label[FMT_LABEL_MAX + 1];
 	uint64_t created_ns;
 	bool read_only_features;	/* an unknown ro_compat bit is set */
+	bool repairing;			/* a repair was interrupted: only fsck may go on */
+	mblk_t redo;			/* then: its redo list, MBLK_NULL: none */
 	bool used_copy;			/* the first superblock was bad; this is the second */
 };
 

@@ -1,5 +1,6 @@
 /* holdfast dump: on-media structures as JSON, as a mount would see them (journal replayed on a private copy). Reads only. */
 #include "check/check.h"
+#include "check/image.h"
 #include "tool.h"
 #include <dirent.h>
 #include <getopt.h>

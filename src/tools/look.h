@@ -4,6 +4,7 @@
 #define HF_TOOLS_LOOK_H
 
 #include "check/check.h"
+#include "check/image.h"
 #include "media/pm_lock.h"
 #include "pin/table.h"
 #include "tool.h"

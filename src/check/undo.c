@@ -1,0 +1,188 @@
+/* The undo file of a repair: the old bytes of every block that it writes. It is whole and synced before the repair begins.
+ *
+ * It is put back only where nothing else happened since: each block must be as the repair left it, or as it was before (an undo
+ * that was interrupted). The superblocks and the checkpoint words are always in it, and a mount that could change anything writes
+ * the latter. After an interrupted repair nothing was mounted, and the blocks may be torn: then the volume's identity is enough. */
+#include "check/image.h"
+#include <holdfast.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define UNDO_MAGIC "HFUNDO01"
+
+struct undo_head {
+	uint8_t magic[8];
+	uint8_t uuid[16];
+	le64_t bytes;			/* of the volume */
+	le64_t count;			/* blocks that follow */
+	le64_t csum;			/* of what stands before it */
+};
+struct undo_block {
+	le64_t block;
+	le64_t repaired;		/* hash of the bytes that the repair wrote */
+	le64_t csum;			/* of the old bytes and the number */
+	uint8_t old[HF_BLOCK_SIZE];
+};
+static_assert(sizeof(struct undo_head) == 48 && sizeof(struct undo_block) == HF_BLOCK_SIZE + 24, "");
+
+static uint64_t head_csum(const struct undo_head *h)
+{
+	return hash_bytes(h, offsetof(struct undo_head, csum), 0);
+}
+
+static uint64_t block_csum(const struct undo_block *b)
+{
+	return hash_bytes(b->old, sizeof(b->old), le64_get(b->block));
+}
+
+static int put_block(FILE *f, const struct check_image *img, uint64_t block)
+{
+	moff_t at = mblk_to_moff(MBLK(block));
+	struct undo_block b = {.block = le64_of(block),
+			       .repaired = le64_of(hash_bytes(pm_at(img->replayed, at), HF_BLOCK_SIZE, block))};
+
+	memcpy(b.old, pm_at(img->medium, at), sizeof(b.old));
+	b.csum = le64_of(block_csum(&b));
+	return fwrite(&b, sizeof(b), 1, f) == 1 ? 0 : -EIO;
+}
+
+static int put_all(FILE *f, const struct check_image *img, const uint64_t *blocks, uint64_t n)
+{
+	struct undo_head h = {.bytes = le64_of(img->geo.bytes)};
+	bool c0 = false, c1 = false;
+	uint64_t i;
+	int err;
+
+	for (i = 0; i < n; i++) {
+		c0 |= blocks[i] == FMT_BLK_CKPT0;
+		c1 |= blocks[i] == FMT_BLK_CKPT1;
+	}
+	memcpy(h.magic, UNDO_MAGIC, sizeof(h.magic));
+	memcpy(h.uuid, img->geo.uuid, sizeof(h.uuid));
+	h.count = le64_of(n + !c0 + !c1);
+	h.csum = le64_of(head_csum(&h));
+	err = fwrite(&h, sizeof(h), 1, f) == 1 ? 0 : -EIO;
+	for (i = 0; i < n && !err; i++)
+		err = put_block(f, img, blocks[i]);
+	if (!err && !c0)
+		err = put_block(f, img, FMT_BLK_CKPT0);
+	if (!err && !c1)
+		err = put_block(f, img, FMT_BLK_CKPT1);
+	return err;
+}
+
+/* The name of the file too is durable: its directory is synced. */
+static int sync_parent(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char *dir = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+	int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1, err = 0;
+
+	free(dir);
+	if (fd < 0 || fsync(fd) != 0)
+		err = -EIO;
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
+int check_undo_write(const struct check_image *img, const char *path, const uint64_t *blocks, uint64_t n)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600), err;
+	FILE *f;
+
+	if (fd < 0)
+		return err_set(-errno, "undo file %s: %s", path,
+			       errno == EEXIST ? "it exists already: name another one" : "cannot be made");
+	f = fdopen(fd, "w");
+	if (!f) {
+		close(fd);
+		return err_set(-ENOMEM, "undo file %s: out of memory", path);
+	}
+	err = put_all(f, img, blocks, n);
+	if (fflush(f) != 0 || fsync(fd) != 0)
+		err = -EIO;
+	if (fclose(f) != 0)
+		err = -EIO;
+	if (!err)
+		err = sync_parent(path);
+	if (err) {
+		unlink(path);
+		return err_set(err, "undo file %s: cannot be written; the volume was not changed", path);
+	}
+	return 0;
+}
+
+/* ---- putting it back */
+
+static int read_head(FILE *f, const char *path, const struct geo *g, uint64_t *count)
+{
+	struct undo_head h;
+
+	if (fread(&h, sizeof(h), 1, f) != 1 || memcmp(h.magic, UNDO_MAGIC, sizeof(h.magic)) != 0 ||
+	    le64_get(h.csum) != head_csum(&h))
+		return err_set(-EBADMSG, "%s: is no undo file, or is damaged", path);
+	if (memcmp(h.uuid, g->uuid, sizeof(h.uuid)) != 0 || le64_get(h.bytes) != g->bytes)
+		return err_set(-EINVAL, "%s: belongs to another volume", path);
+	*count = le64_get(h.count);
+	return 0;
+}
+
+static int read_block(FILE *f, const char *path, const struct check_image *img, struct undo_block *b)
+{
+	const void *now;
+	uint64_t block;
+
+	if (fread(b, sizeof(*b), 1, f) != 1)
+		return err_set(-EBADMSG, "%s: is cut off", path);
+	block = le64_get(b->block);
+	if (block >= img->geo.nblocks || le64_get(b->csum) != block_csum(b))
+		return err_set(-EBADMSG, "%s: is damaged", path);
+	now = pm_at(img->medium, mblk_to_moff(MBLK(block)));
+	if (!img->geo.repairing && memcmp(now, b->old, HF_BLOCK_SIZE) != 0 &&
+	    hash_bytes(now, HF_BLOCK_SIZE, block) != le64_get(b->repaired))
+		return err_set(-ESTALE, "%s: block %llu of the volume was changed after the repair; nothing was put back", path,
+			       (unsigned long long)block);
+	return 0;
+}
+
+/* All is read and looked at before anything is written. */
+static int load(FILE *f, const char *path, struct check_image *img)
+{
+	struct undo_block *b = malloc(sizeof(*b));
+	uint64_t count = 0, i;
+	int err = b ? read_head(f, path, &img->geo, &count) : err_set(-ENOMEM, "undo: out of memory");
+
+	for (i = 0; i < count && !err; i++) {
+		err = read_block(f, path, img, b);
+		if (!err)
+			err = check_image_put(img, mblk_to_moff(MBLK(le64_get(b->block))), b->old, HF_BLOCK_SIZE);
+	}
+	free(b);
+	return err;
+}
+
+HF_API int hf_check_undo(const char *path, const char *undo_path)
+{
+	struct check_image *img = NULL;
+	uint64_t records;
+	FILE *f;
+	int err;
+
+	err_clear();
+	if (!path || !undo_path)
+		return err_set(-EINVAL, "undo: a volume and an undo file are needed");
+	f = fopen(undo_path, "re");
+	if (!f)
+		return err_set(-errno, "undo file %s: cannot be opened", undo_path);
+	err = check_image_open_how(path, CHECK_IMAGE_RAW, &img, &records);
+	if (!err)
+		err = load(f, undo_path, img);
+	if (!err)
+		err = check_image_commit(img, NULL);
+	check_image_close(&img);
+	fclose(f);
+	return err;
+}
