@@ -3,7 +3,8 @@
  *
  *	repair --table			every structure, every kind of damage, checksums put right where the damage needs it
  *	repair --cases 200 [--seed S]	random damage
- *	repair --case N [--seed S]	one of those again, in this process, every finding printed */
+ *	repair --case N [--seed S]	one of those again, in this process, every finding printed
+ *	repair --kill CASES		killed at every block that a repair writes, half of which is written; undo files; -p */
 #include "system/damage.h"
 #include "system/rng.h"
 #include <dirent.h>
@@ -41,6 +42,21 @@ static struct base {
 static char vol_path[256];
 static bool verbose;
 static struct result *res;
+
+/* ---- a repair that is killed: in the middle of the block that is written n-th */
+
+void __real_pm_copy_nt_any(struct pm *pm, moff_t off, const void *src, uint64_t len);
+void __wrap_pm_copy_nt_any(struct pm *pm, moff_t off, const void *src, uint64_t len);
+static uint64_t kill_at;		/* 0: never */
+
+void __wrap_pm_copy_nt_any(struct pm *pm, moff_t off, const void *src, uint64_t len)
+{
+	if (kill_at && --kill_at == 0) {
+		__real_pm_copy_nt_any(pm, off, src, len / 2);
+		_exit(0);
+	}
+	__real_pm_copy_nt_any(pm, off, src, len);
+}
 
 static void wrong(const char *what)
 {
@@ -554,9 +570,178 @@ static unsigned randoms(uint64_t seed, uint64_t from, uint64_t cases)
 	return bad;
 }
 
+/* ---- killed repairs, undo, preen */
+
+struct kill_case {
+	uint64_t seed, at;
+	bool preen;
+};
+
+static void damage_for(const struct kill_case *k)
+{
+	struct rng r = {k->seed * 7919};
+	unsigned i;
+
+	for (i = 0; i < 4; i++)
+		if (k->preen ? !apply(&bases[0], image_pick(&bases[0].im, OBJ_LINE, rng_next(&r)), FLIP, &r) : !random_damage(&bases[0], &r))
+			i -= i > 0;
+}
+
+/* First child: is killed, or comes to the end. */
+static void kill_run(void *ctx)
+{
+	struct kill_case *k = ctx;
+	struct hf_check_result r;
+
+	damage_for(k);
+	store(bases[0].im.bytes);
+	kill_at = k->at;
+	res->refused = check(HF_CHECK_REPAIR, &r);
+	res->repaired = r.repaired;
+	res->left = r.unrepaired;
+	res->done = true;
+}
+
+/* Second child: the next repair. */
+static void kill_after(void *ctx)
+{
+	struct hf_check_result r;
+
+	damage_for(ctx);		/* says who is hit */
+	if (check(0, &r))
+		wrong("the check behind the kill");
+	*res->first = '\0';
+	if (check(HF_CHECK_REPAIR, &r) || r.unrepaired)
+		wrong(r.unrepaired ? res->first : "the next repair");
+	*res->first = '\0';
+	after(&bases[0].m, true);
+	res->done = true;
+}
+
+static unsigned told(const char *what, uint64_t seed, uint64_t at)
+{
+	if (res->wrong)
+		printf("%s, seed %llu, at %llu: %s\n", what, (unsigned long long)seed, (unsigned long long)at, res->text);
+	return res->wrong;
+}
+
+/* Every place at which a repair can be killed; over some of many. */
+static unsigned kill_one(uint64_t seed, uint64_t *kills)
+{
+	struct kill_case k = {.seed = seed, .at = 1};
+	unsigned bad = 0;
+	bool done = false;
+
+	for (; !done && !bad; k.at += k.at < 40 ? 1 : 1 + k.at / 16) {
+		memset(res, 0, sizeof(*res));
+		fflush(stdout);
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			kill_run(&k);
+			_exit(0);
+		}
+		waitpid(pid, NULL, 0);
+		done = res->done;
+		if (done && (res->refused || res->left))
+			return 0;		/* it is not repaired in one go: another test's */
+		in_child(kill_after, &k);
+		bad += told("killed", seed, k.at);
+		++*kills;
+	}
+	return bad;
+}
+
+static void undo_run(void *ctx)
+{
+	struct kill_case *k = ctx;
+	struct hf_check_options o = {.struct_size = sizeof(o), .flags = HF_CHECK_REPAIR, .finding = finding};
+	struct hf_check_result before, r;
+	char undo[300];
+	hf_volume *vol;
+
+	damage_for(k);
+	store(bases[0].im.bytes);
+	snprintf(undo, sizeof(undo), "%s.undo", vol_path);
+	unlink(undo);
+	o.undo_path = undo;
+	res->done = true;
+	if (check(0, &before) || hf_check(vol_path, &o, &r) || r.unrepaired || !r.repaired)
+		return;
+	if (hf_check_undo(vol_path, undo))
+		wrong("undo");
+	if (check(0, &r) || r.findings != before.findings)
+		wrong("the volume after the undo is another one");
+	if (hf_check(vol_path, &o, &r) != -EEXIST)
+		wrong("an undo file was overwritten");
+	unlink(undo);
+	if (hf_check(vol_path, &o, &r) || !r.repaired)
+		wrong("repair after undo");
+	if (hf_mount(&vol, vol_path, NULL) || hf_unmount(&vol))
+		wrong("mount");
+	if (hf_check_undo(vol_path, undo) != -ESTALE)
+		wrong("undo of a volume that was mounted since");
+	unlink(undo);
+}
+
+static bool volume_is(const uint8_t *bytes)
+{
+	uint8_t *now = malloc(VOLUME_BYTES);
+	int fd = open(vol_path, O_RDONLY);
+	bool same = fd >= 0 && now && read(fd, now, VOLUME_BYTES) == (ssize_t)VOLUME_BYTES && !memcmp(now, bytes, VOLUME_BYTES);
+
+	if (fd >= 0)
+		close(fd);
+	free(now);
+	return same;
+}
+
+static void preen_run(void *ctx)
+{
+	struct kill_case *k = ctx;
+	struct hf_check_result r;
+	const struct object *o;
+	struct rng rng = {k->seed};
+
+	damage_for(k);
+	store(bases[0].im.bytes);
+	if (check(HF_CHECK_PREEN, &r) || r.unrepaired || !r.repaired || check(0, &r) || r.findings)
+		wrong("preen repairs what loses nothing");
+	do
+		o = image_pick(&bases[0].im, OBJ_ENTRY, rng_next(&rng));
+	while (!o->ino || !apply(&bases[0], o, OUTSIDE, &rng));
+	store(bases[0].im.bytes);
+	if (check(HF_CHECK_PREEN, &r) || r.repaired || !r.unrepaired)
+		wrong("preen leaves the rest alone");
+	if (!volume_is(bases[0].im.bytes))
+		wrong("preen wrote although it did not repair");
+	if (check(0, &r) || !volume_is(bases[0].im.bytes))
+		wrong("a check wrote");
+	res->done = true;
+}
+
+static unsigned kills(uint64_t cases)
+{
+	struct kill_case k = {.seed = 0};
+	uint64_t n = 0;
+	unsigned bad = 0;
+
+	for (k.seed = 1; k.seed <= cases; k.seed++) {
+		bad += kill_one(k.seed, &n);
+		k.preen = false;
+		in_child(undo_run, &k);
+		bad += told("undo", k.seed, 0);
+		k.preen = true;
+		in_child(preen_run, &k);
+		bad += told("preen", k.seed, 0);
+	}
+	printf("%llu repairs killed at a block that was half written, finished by the next: %u broken promises\n", (unsigned long long)n, bad);
+	return bad;
+}
+
 int main(int argc, char **argv)
 {
-	uint64_t seed = 1, cases = 0, one = UINT64_MAX, seeds = 0;
+	uint64_t seed = 1, killed = 0, cases = 0, one = UINT64_MAX, seeds = 0;
 	unsigned bad = 0;
 	int i;
 
@@ -568,10 +753,12 @@ int main(int argc, char **argv)
 			seed = strtoull(argv[++i], NULL, 0);
 		else if (!strcmp(argv[i], "--cases") && i + 1 < argc)
 			cases = strtoull(argv[++i], NULL, 0);
+		else if (!strcmp(argv[i], "--kill") && i + 1 < argc)
+			killed = strtoull(argv[++i], NULL, 0);
 		else if (!strcmp(argv[i], "--case") && i + 1 < argc)
 			one = strtoull(argv[++i], NULL, 0);
 		else
-			return fprintf(stderr, "repair: --table [SEEDS] | --cases N | --case K [--seed S]\n"), 2;
+			return fprintf(stderr, "repair: --table [SEEDS] | --cases N | --case K [--seed S] | --kill N\n"), 2;
 	}
 	res = mmap(NULL, sizeof(*res), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	bases_make();
@@ -579,6 +766,8 @@ int main(int argc, char **argv)
 		bad += table(seeds);
 	if (cases)
 		bad += randoms(seed, 0, cases);
+	if (killed)
+		bad += kills(killed);
 	if (one != UINT64_MAX) {
 		verbose = true;
 		bad += randoms(seed, one, 1);
