@@ -364,9 +364,15 @@ HF_API int hf_check_mounted(hf_volume *vol, const struct hf_check_options *opts,
 		return err;
 	c.pm = vol->fs.pm;
 	c.geo = vol->fs.geo;
-	volume_freeze(vol);		/* nothing that is verified changes */
-	err = run_phases(&c);
-	volume_thaw(vol);
+	err = check_media_begin(&c, c.pm, &m);
+	if (!err) {
+		volume_freeze(vol);	/* nothing that is verified changes */
+		err = check_phases(&c);
+		err = check_media_end(&c, c.pm, m, err);
+		volume_thaw(vol);
+	} else {
+		check_media_end(&c, c.pm, m, err);
+	}
 	check_phases_free(&c);
 	res.seconds = (double)clock_mono_ns() / 1e9 - t0;
 	*out = res;
