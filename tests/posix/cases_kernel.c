@@ -136,6 +136,7 @@ static const struct px_case kernel[] = {
     {"large_write", "fn large_write", K},
     {"inode_numbers", "fn inode_numbers", K},
     {"bad_buffer", "fn bad_buffer", K},
+    {"handles", "fn handles", K},
 };
 PX_GROUP(kernel);
 

@@ -440,6 +440,33 @@ static int inode_numbers(const struct px_backend *b)
 	return 0;
 }
 
+/* As a server for NFS does it: the file's own handle goes on, also over a rename, and is stale when the file is gone, also when
+ * its number is another one's by then. */
+static int handles(const struct px_backend *b)
+{
+	struct {
+		struct file_handle h;
+		char rest[MAX_HANDLE_SZ];
+	} handle = {.h.handle_bytes = MAX_HANDLE_SZ};
+	int id, root = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd = opened("f", O_RDWR);
+	char name[32];
+
+	(void)b;
+	CHECK(write(fd, "hello", 5) == 5 && close(fd) == 0);
+	TRY(ret(name_to_handle_at(AT_FDCWD, "f", &handle.h, &id, 0)));
+	CHECK(rename("f", "g") == 0);
+	fd = open_by_handle_at(root, &handle.h, O_RDONLY | O_CLOEXEC);
+	CHECK(fd >= 0 && read(fd, name, sizeof(name)) == 5 && close(fd) == 0);
+	CHECK(unlink("g") == 0);
+	for (int i = 0; i < 40; i++) {
+		snprintf(name, sizeof(name), "new%d", i);
+		CHECK(close(opened(name, O_RDWR)) == 0);
+	}
+	WANT(ret(open_by_handle_at(root, &handle.h, O_RDONLY | O_CLOEXEC)), -ESTALE);
+	close(root);
+	return 0;
+}
+
 static int bad_buffer(const struct px_backend *b)
 {
 	int fd = opened("f", O_RDWR);
@@ -495,6 +522,7 @@ const struct px_function px_functions_io[] = {
     {"large_write", large_write},
     {"inode_numbers", inode_numbers},
     {"bad_buffer", bad_buffer},
+    {"handles", handles},
     {"chdir_needs_search", chdir_needs_search},
     {NULL, NULL},
 };

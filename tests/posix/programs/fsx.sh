@@ -1,6 +1,6 @@
 #!/bin/bash
 # fsx on the mount, by the page cache and past it. fsx.sh BIN FSX [OPERATIONS]
-bin=$1 fsx=$2 ops=${3:-1500}
+bin=$1 fsx=$2 ops=${3:-10000}
 . "$(dirname "$0")/../mounted.sh"
 volume 64M
 mount_volume
