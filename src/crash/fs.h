@@ -43,8 +43,9 @@ struct fs_op {
 	 */
 	const struct fs_op *then;
 };
-/* 'flags' of pins and views: what makes durable. */
-enum fs_by { FS_BY_PERSIST, FS_BY_FSYNC, FS_BY_SYNCFS, FS_BY_LETTING_GO };
+/* 'flags' of pins and views: what makes durable. FS_BY_NOTHING: what was stored may be there or not
+ * until the pin or the view is let go of. */
+enum fs_by { FS_BY_PERSIST, FS_BY_FSYNC, FS_BY_SYNCFS, FS_BY_LETTING_GO, FS_BY_NOTHING };
 struct snap;
 /* Where operations happen, and what they hold. */
 struct fs_world {
@@ -55,6 +56,7 @@ struct fs_world {
 	hf_file *file[2];
 	hf_view *view;
 	uint8_t *view_addr;
+	bool idle; /* leaves out the stores that nothing makes durable */
 };
 size_t fs_ops_count(void);
 const struct fs_op *fs_op_at(size_t i);
@@ -89,6 +91,9 @@ struct fs_step {
 };
 void fs_step_print(const struct fs_step *s, char *buf, size_t size);
 int64_t fs_step_do(struct fs_world *w, const struct fs_step *s);
+/* This step stores what nothing makes durable; this one makes it so. */
+bool fs_step_leaves(const struct fs_step *s);
+bool fs_step_settles(const struct fs_step *s);
 /* Its data may be there in part: which. False: none. */
 bool fs_step_data(const struct fs_step *s, uint64_t *off, uint64_t *len);
 /* The operation's own failure is a result like another (0); but not one that says that the volume
@@ -133,6 +138,10 @@ bool snap_mixed(const struct snap *s, const struct snap *before, const struct sn
  * another one where it is as long or longer, and other bytes each. */
 bool snap_mixed_of(const struct snap *s, struct snap *const *of, size_t n, uint64_t off,
 		   uint64_t len);
+/* What was stored and need not be durable counts as stored. Where 'without' differs from 'with',
+ * the aligned 8 bytes that are as in it, or as in one of the states before, become as in 'with'. */
+void snap_lift(struct snap *s, const struct snap *without, const struct snap *with,
+	       struct snap *const *old, size_t nold);
 /* The first difference, one sentence. */
 void snap_difference(const struct snap *have, const struct snap *want, char *buf, size_t size);
 /* Removes all of it. */

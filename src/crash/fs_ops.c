@@ -28,6 +28,7 @@ FOO_OP(then_collapse, FS_FALLOCATE, NULL, 0, BLOCK, FALLOC_FL_COLLAPSE_RANGE);
 FOO_OP(then_allocate, FS_FALLOCATE, NULL, 5000, 15000, 0);
 FOO_OP(then_append, FS_WRITE, NULL, 0, 100, APPEND);
 FOO_OP(then_unlink, FS_UNLINK, NULL, 0, 0, 0);
+FOO_OP(then_rename, FS_RENAME, "A/bar", 0, 0, 0);
 static const struct fs_op then_rename_over = {FS_RENAME, "A/bar", "foo", 0, 0, 0, NULL};
 
 /* New ones go to the end: their places are in the ids. */
@@ -113,6 +114,10 @@ static const struct fs_op table[] = {
     {FS_FALLOCATE, "foo", NULL, 0, HF_FRAME_SIZE, 0, NULL},
     {FS_PUNCH, "foo", NULL, 0, HF_FRAME_SIZE, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, NULL},
     {FS_TRUNCATE, "foo", NULL, HF_FRAME_SIZE - 5000, 0, 0, NULL},
+    {FS_HOLD, "foo", NULL, 4096, 4096, FS_BY_NOTHING, NULL},
+    {FS_HOLD, "A/bar", NULL, 0, 64, FS_BY_NOTHING, NULL},
+    {FS_VIEW, "foo", NULL, 3000, 5000, FS_BY_NOTHING, &then_rename},
+    {FS_VIEW, "foo", NULL, 3000, 5000, FS_BY_NOTHING, &then_append},
 };
 
 size_t fs_ops_count(void)
@@ -137,7 +142,7 @@ const char *fs_kind_name(enum fs_kind k)
 
 static const char *variant(const struct fs_op *op)
 {
-	static const char *const by[] = {"", "fsync ", "syncfs ", "let_go "};
+	static const char *const by[] = {"", "fsync ", "syncfs ", "let_go ", "nothing "};
 
 	if (op->kind == FS_WRITE && op->flags == APPEND)
 		return "append ";
@@ -145,7 +150,7 @@ static const char *variant(const struct fs_op *op)
 		return op->flags == HF_RENAME_EXCHANGE	  ? "exchange "
 		       : op->flags == HF_RENAME_NOREPLACE ? "noreplace "
 							  : "";
-	if (op->kind == FS_PIN || op->kind == FS_VIEW)
+	if (op->kind == FS_PIN || op->kind == FS_HOLD || op->kind == FS_VIEW)
 		return by[op->flags];
 	if (op->kind != FS_FALLOCATE)
 		return "";

@@ -32,7 +32,9 @@ struct fs_runner {
 	unsigned nsteps;
 	struct snap *snap[FS_STEPS_MAX + 1]; /* before the first, after each */
 	uint64_t hash[FS_STEPS_MAX + 1];     /* of these */
-	struct trace trace[FS_STEPS_MAX];    /* of each */
+	/* The same without what was stored and need not be durable; NULL: there is none. */
+	struct snap *idle[FS_STEPS_MAX + 1];
+	struct trace trace[FS_STEPS_MAX]; /* of each */
 	struct trace *tracing;
 	struct origin origin[FS_SETUPS_USED];
 };
@@ -253,26 +255,65 @@ static int rehearse_ops(struct fs_runner *r, hf_volume *vol)
 	return err;
 }
 
-static int rehearse(struct fs_runner *r, const struct fs_sequence *s)
+/* Without the stores that nothing makes durable. From one of them to the end of what makes it so it
+ * may be there or not. */
+static int rehearse_idle(struct fs_runner *r, hf_volume *vol)
+{
+	struct fs_world w = {.vol = vol, .media = r->stage, .idle = true};
+	unsigned left = 0;
+	int err = 0;
+
+	for (unsigned i = 0; i < r->nsteps && !err; i++) {
+		inode_set_now(CRASH_EPOCH_NS + (i + 1) * 1000000000ll);
+		err = fs_fatal(do_step(r, &w, i));
+		left += fs_step_leaves(&r->step[i]);
+		left -= fs_step_settles(&r->step[i]);
+		if (!err && left)
+			err = snap_take(vol, &r->idle[i + 1]);
+	}
+	fs_world_end(&w);
+	return err;
+}
+
+static int rehearse_once(struct fs_runner *r, int (*ops)(struct fs_runner *r, hf_volume *vol))
 {
 	hf_volume *vol;
-	int err = origin_make(r, s->setup), closed;
+	int err = stage_with(r, &r->origin[r->seq.setup]), closed;
 
-	r->seq = *s;
-	steps_of(r);
-	if (!err)
-		err = stage_with(r, &r->origin[s->setup]);
 	if (err)
 		return err;
 	inode_set_now(CRASH_EPOCH_NS);
 	err = hf_crash_media_mount(r->stage, &vol);
 	if (!err) {
-		err = rehearse_ops(r, vol);
+		err = ops(r, vol);
 		closed = volume_close(vol);
 		err = err ? err : closed;
 	}
 	inode_set_now(0);
 	return err;
+}
+
+static void forget_idle(struct fs_runner *r)
+{
+	for (unsigned i = 0; i <= FS_STEPS_MAX; i++) {
+		snap_free(r->idle[i]);
+		r->idle[i] = NULL;
+	}
+}
+
+static int rehearse(struct fs_runner *r, const struct fs_sequence *s)
+{
+	int err = origin_make(r, s->setup);
+	bool leaves = false;
+
+	r->seq = *s;
+	steps_of(r);
+	forget_idle(r);
+	if (!err)
+		err = rehearse_once(r, rehearse_ops);
+	for (unsigned i = 0; i < r->nsteps; i++)
+		leaves = leaves || fs_step_leaves(&r->step[i]);
+	return !err && leaves ? rehearse_once(r, rehearse_idle) : err;
 }
 
 /* ---- sequences that are shorter than they look */
@@ -319,20 +360,33 @@ static int find_shorter(struct fs_runner *r, const struct fs_sequence *s, bool *
 
 /* ---- the questions */
 
+/* What else may be there, after so many steps. */
+static uint64_t idle_hash(const struct fs_runner *r, uint32_t steps)
+{
+	uint64_t h = 0;
+
+	if (!r->idle[steps])
+		return 0;
+	for (uint32_t i = 0; i <= steps; i++)
+		h = hash_mix2(h, r->hash[i]);
+	return hash_mix2(h, snap_hash(r->idle[steps]));
+}
+
 /* What tree_ok() goes by. */
 static uint64_t run_expects(void *ctx, uint32_t begun, bool flying)
 {
 	const struct fs_runner *r = ctx;
-	uint64_t off = 0, len = 0, h = hash_mix2(r->hash[begun], flying);
+	uint64_t off = 0, len = 0, h = hash_mix2(r->hash[begun] ^ idle_hash(r, begun), flying);
 
 	if (!flying)
 		return h;
 	if (!fs_step_data(&r->step[begun - 1], &off, &len))
 		off = UINT64_MAX;
-	return hash_mix2(hash_mix2(h, r->hash[begun - 1]), hash_mix2(off, len));
+	h = hash_mix2(h, r->hash[begun - 1] ^ idle_hash(r, begun - 1));
+	return hash_mix2(h, hash_mix2(off, len));
 }
 
-static bool tree_ok(hf_crash_run *run, struct fs_runner *r, const struct snap *have)
+static bool tree_ok(hf_crash_run *run, struct fs_runner *r, struct snap *have)
 {
 	uint32_t begun = hf_crash_ops(run);
 	bool flying = begun > 0 && hf_crash_op_state(run, begun - 1) == HF_CRASH_OP_IN_FLIGHT;
@@ -340,6 +394,10 @@ static bool tree_ok(hf_crash_run *run, struct fs_runner *r, const struct snap *h
 	uint64_t off, len;
 	char text[512];
 
+	if (flying && r->idle[begun - 1])
+		snap_lift(have, r->idle[begun - 1], before, r->snap, begun - 1);
+	if (r->idle[begun])
+		snap_lift(have, r->idle[begun], after, r->snap, begun);
 	if (snap_same(have, after, !flying) || snap_same(have, before, !flying))
 		return true;
 	/* An append's offset is not known here: for it each byte may be old or new. */
@@ -391,6 +449,7 @@ void fs_runner_free(struct fs_runner *r)
 		return;
 	for (unsigned i = 0; i <= FS_STEPS_MAX; i++)
 		snap_free(r->snap[i]);
+	forget_idle(r);
 	crash_arena_free(&r->arena);
 	origins_free(r);
 	media_delete(&r->stage);

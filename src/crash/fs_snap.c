@@ -310,6 +310,55 @@ bool snap_mixed(const struct snap *s, const struct snap *before, const struct sn
 	return true;
 }
 
+static const struct node *same_file(const struct snap *s, const struct node *like)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (s->node[i].st.id.ino == like->st.id.ino)
+			return &s->node[i];
+	return NULL;
+}
+
+static bool same_word(const struct snap *s, const struct node *n, size_t w, size_t bytes)
+{
+	const struct node *x = same_file(s, n);
+
+	return x && w + bytes <= x->len && memcmp(x->content + w, n->content + w, bytes) == 0;
+}
+
+static void lift_word(struct node *n, size_t w, const struct node *with, struct snap *const *old,
+		      size_t nold)
+{
+	size_t bytes = min_u64(8, n->len - w);
+
+	for (size_t k = 0; k < nold; k++)
+		if (same_word(old[k], n, w, bytes)) {
+			memcpy(n->content + w, with->content + w, bytes);
+			return;
+		}
+}
+
+void snap_lift(struct snap *s, const struct snap *without, const struct snap *with,
+	       struct snap *const *old, size_t nold)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		struct node *n = &s->node[i];
+		const struct node *a = same_file(without, n), *b = same_file(with, n);
+
+		if (!a || !b || a->len != n->len || b->len != n->len)
+			continue;
+		for (size_t w = 0; w < n->len; w += 8) {
+			size_t bytes = min_u64(8, n->len - w);
+
+			if (memcmp(a->content + w, b->content + w, bytes) == 0)
+				continue;
+			if (memcmp(n->content + w, a->content + w, bytes) == 0)
+				memcpy(n->content + w, b->content + w, bytes);
+			else
+				lift_word(n, w, b, old, nold);
+		}
+	}
+}
+
 static bool same_names(const struct snap *a, const struct snap *b)
 {
 	if (a->n != b->n)

@@ -14,9 +14,28 @@ void fs_step_print(const struct fs_step *s, char *buf, size_t size)
 		snprintf(buf + n, size - n, " (%u of %u)", s->step + 1, fs_op_steps(s->op));
 }
 
+static bool leaves(const struct fs_op *op)
+{
+	return (op->kind == FS_HOLD || op->kind == FS_VIEW) && op->flags == FS_BY_NOTHING;
+}
+
+bool fs_step_leaves(const struct fs_step *s)
+{
+	return leaves(s->op) && !s->drop && s->step == (s->op->kind == FS_VIEW);
+}
+
+bool fs_step_settles(const struct fs_step *s)
+{
+	bool last = s->op->kind == FS_HOLD ? s->drop : s->step + 1 == fs_op_steps(s->op);
+
+	return leaves(s->op) && last;
+}
+
 int64_t fs_step_do(struct fs_world *w, const struct fs_step *s)
 {
-	return s->drop ? fs_drop(w, s->nth) : fs_op_do(w, s->op, s->step, s->nth);
+	if (s->drop)
+		return leaves(s->op) ? fs_let_go(w, s->nth) : fs_drop(w, s->nth);
+	return fs_op_do(w, s->op, s->step, s->nth);
 }
 
 /* The operation's own failure is a result like another; but not one that says that the volume is
@@ -59,5 +78,5 @@ bool fs_step_data(const struct fs_step *s, uint64_t *off, uint64_t *len)
 		return fs_op_data(s->op, s->step, off, len);
 	*off = 0;
 	*len = UINT64_MAX;
-	return true;
+	return !leaves(s->op);
 }

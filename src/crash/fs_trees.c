@@ -72,7 +72,8 @@ int trees_setup(const struct fs_pair *p, hf_volume *vol)
 static bool usable(const struct fs_pair *p, const struct fs_op *op)
 {
 	(void)p;
-	return op->kind != FS_VIEW && op->off < HF_FRAME_SIZE / 2 && op->len < HF_FRAME_SIZE;
+	return op->kind != FS_VIEW && !(op->kind == FS_HOLD && op->flags == FS_BY_NOTHING) &&
+	       op->off < HF_FRAME_SIZE / 2 && op->len < HF_FRAME_SIZE;
 }
 
 static bool is_there(hf_volume *vol, const char *path)

@@ -39,7 +39,7 @@ static void announce_all(struct fs_world *w, const struct stored *s, bool on)
 }
 
 /* Cached stores to the whole of a pin. They are the device's until unstore(). */
-static int store(struct fs_world *w, hf_pin_id pin, uint64_t seed, struct stored *s)
+static int store(struct fs_world *w, hf_pin_id pin, uint64_t seed, bool idle, struct stored *s)
 {
 	uint8_t buf[STORE_MAX];
 	size_t at = 0;
@@ -51,7 +51,7 @@ static int store(struct fs_world *w, hf_pin_id pin, uint64_t seed, struct stored
 		s->n = 0;
 	announce_all(w, s, true);
 	fs_pattern(buf, sizeof(buf), seed);
-	for (size_t i = 0; i < s->n; at += s->iov[i++].iov_len)
+	for (size_t i = 0; i < s->n && !idle; at += s->iov[i++].iov_len)
 		memcpy(s->iov[i].iov_base, buf + at, s->iov[i].iov_len);
 	return err;
 }
@@ -93,6 +93,8 @@ static int pin_persist_by(struct fs_world *w, hf_file *f, const struct fs_op *op
 		return hf_fsync(f);
 	case FS_BY_SYNCFS:
 		return hf_syncfs(w->vol);
+	case FS_BY_NOTHING:
+		return 0;
 	default:
 		return fs_let_go(w, nth);
 	}
@@ -110,7 +112,7 @@ static int pin_store(struct fs_world *w, hf_file *f, const struct fs_op *op, uns
 		return err;
 	w->pin[nth % FS_WORLD_PINS] = pin;
 	w->pin_len[nth % FS_WORLD_PINS] = op->len;
-	err = store(w, pin, seed, &s);
+	err = store(w, pin, seed, w->idle && op->flags == FS_BY_NOTHING, &s);
 	if (!err)
 		err = pin_persist_by(w, f, op, nth);
 	unstore(w, &s);
@@ -139,7 +141,7 @@ int fs_drop(struct fs_world *w, unsigned nth)
 	if (!pin)
 		return 0;
 	w->pin[nth % FS_WORLD_PINS] = 0;
-	err = store(w, pin, nth + 500, &s);
+	err = store(w, pin, nth + 500, false, &s);
 	if (!err)
 		err = hf_pin_persist(w->vol, pin, 0, w->pin_len[nth % FS_WORLD_PINS]);
 	gone = hf_unpin(w->vol, pin);
@@ -173,6 +175,8 @@ static int view_persist(struct fs_world *w, const struct fs_op *op)
 		return hf_view_persist(w->view, op->off, op->len);
 	if (op->flags == FS_BY_FSYNC)
 		return hf_fsync(w->file[0]);
+	if (op->flags == FS_BY_NOTHING)
+		return 0;
 	return op->flags == FS_BY_SYNCFS ? hf_syncfs(w->vol) : hf_view_unmap(&w->view);
 }
 
@@ -197,7 +201,8 @@ static int view_store(struct fs_world *w, const struct fs_op *op, unsigned nth)
 	off = e.media_off + op->off;
 	announce(w, off, op->len, true);
 	fs_pattern(buf, sizeof(buf), nth + 600);
-	memcpy(w->view_addr + op->off, buf, op->len);
+	if (!w->idle || op->flags != FS_BY_NOTHING)
+		memcpy(w->view_addr + op->off, buf, op->len);
 	err = view_persist(w, op);
 	announce(w, off, op->len, false);
 	return err;
