@@ -2,7 +2,7 @@
 #
 #	volume SIZE		makes $vol, empty
 #	mount_volume [OPTIONS]	mounts it on $mnt
-#	unmount_volume		and waits until the daemon has gone, so that the volume is whole
+#	unmount_volume		and waits until the daemon has gone, which has to end well
 #	check_volume		fsck has to find nothing
 set -u
 skip() {
@@ -26,10 +26,7 @@ daemon=
 
 unmount_volume() {
 	fusermount3 -u "$mnt" || fail "it cannot be unmounted: $(ls -l /proc/*/cwd /proc/*/fd/* 2>/dev/null | grep "$mnt" | head -3)"
-	for _ in $(seq 200); do
-		kill -0 "$daemon" 2>/dev/null || break
-		sleep 0.05
-	done
+	wait "$daemon" || fail "mount.holdfast ended with $?"
 	daemon=
 }
 finish() {
