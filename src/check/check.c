@@ -145,8 +145,9 @@ void check_phases_free(struct check *c)
 
 int check_phases(struct check *c)
 {
-	static void (*const phases[])(struct check *) = {check_super,	    check_journal, check_itable,      check_inodes,
-							 check_directories, check_orphans, check_link_counts, check_space};
+	static void (*const phases[])(struct check *) = {check_super,	    check_journal, check_itable,  check_inodes,
+							 check_bitmaps,	    check_directories, check_orphans, check_link_counts,
+							 check_space};
 	struct hf_check_result *r = c->res;
 	size_t i;
 

@@ -62,6 +62,7 @@ struct check_links {
 	uint64_t reach : 2;		/* 0 unknown, 1 on the way, 2 reaches the root */
 	uint64_t type : 4;		/* DT_* */
 	uint64_t hit : 1;		/* has bad blocks */
+	uint64_t unsound : 1;		/* its image does not verify */
 };
 
 /* One finding; where: media offset or 0. */
@@ -98,6 +99,7 @@ void check_super(struct check *c);		/* super.c: both copies, both checkpoint wor
 void check_itable(struct check *c);		/* itable.c: the table's map, the inode blocks it names */
 void check_mark_inode(struct check *c, uint64_t ino);	/* inodes.c: in use, in the table */
 void check_inodes(struct check *c);		/* inodes.c: bits against images, every inode's fields, maps, attributes */
+void check_bitmaps(struct check *c);		/* inodes.c: after all maps: a block of another owner is not a bitmap to be changed */
 void check_directories(struct check *c);	/* inodes.c: after all inodes: an entry is compared with the inode that it names */
 void check_directory(struct check *c, inum_t ino, const struct fmt_inode *i);	/* directory.c */
 void check_journal(struct check *c);		/* super.c: the journal could be replayed */
@@ -124,7 +126,9 @@ uint64_t check_map(struct check *c, const char *structure, inum_t owner, enum fm
 uint64_t check_subtree(struct check *c, inum_t owner, enum fmt_fork fork, uint64_t entry, unsigned level, fblk_t at, bool *bad);
 /* An entry of an inode's map gets another value; 0: a hole. where: its place, 0: it is the root. */
 void check_put_entry(struct check *c, inum_t owner, enum fmt_fork fork, moff_t where, uint64_t entry);
-/* repair_map.c: maps a block into a hole below the root, making nodes as needed; MBLK_NULL: makes a hole. False: no space. */
+/* repair_map.c: the entry of 'level' over fblk becomes a hole. */
+void check_map_drop(struct check *c, inum_t owner, enum fmt_fork fork, fblk_t fblk, unsigned level);
+/* Maps a block into a hole below the root, making nodes as needed; MBLK_NULL: makes a hole. False: no space. */
 bool check_map_insert(struct check *c, inum_t owner, fblk_t fblk, mblk_t blk);
 /* The entry with one bit turned back; 0: no single bit is wrong, or more than one could be. */
 uint64_t check_entry_corrected(const struct check *c, inum_t owner, enum fmt_fork fork, unsigned level, fblk_t fblk, uint64_t entry);

@@ -130,6 +130,11 @@ static bool check_fixed(struct check *c, uint64_t ino, const struct fmt_inode *i
 	return false;
 }
 
+static bool ino_is_reserved(uint64_t ino)
+{
+	return ino < FMT_INO_FIRST && (ino < FMT_INO_ITABLE || ino > FMT_INO_ROOT);
+}
+
 static void check_bit(struct check *c, uint64_t ino, bool want, uint64_t where)
 {
 	if (ino_bit(c, ino) == want || !ino_word(c, ino).v)
@@ -144,17 +149,15 @@ static void check_inode(struct check *c, uint64_t ino)
 	const struct fmt_inode *i = check_inode_at(c, INUM(ino));
 	uint64_t where = (uint64_t)((const uint8_t *)i - (const uint8_t *)c->pm->base);
 
-	if (ino < FMT_INO_FIRST && (ino < FMT_INO_ITABLE || ino > FMT_INO_ROOT)) {
-		check_bit(c, ino, true, where);		/* reserved */
+	if (ino_is_reserved(ino))
 		return;
-	}
 	if (fmt_inode_verify(&c->geo, i, INUM(ino)) != 0) {
+		c->links[ino].unsound = 1;
 		check_mend_inode(c, ino, where);
 		return;
 	}
 	if (!check_fixed(c, ino, i, where))
 		return;
-	check_bit(c, ino, le32_get(i->mode) != 0, where);
 	if (le32_get(i->mode) != 0)
 		check_one(c, ino, i, where);
 }
@@ -193,6 +196,17 @@ void check_inodes(struct check *c)
 		if ((b & 255) == 0)
 			check_progress(c, "inodes", b, c->iblocks);
 		check_inode_block(c, b);
+	}
+}
+
+void check_bitmaps(struct check *c)
+{
+	uint64_t ino, end = c->links ? c->iblocks * FMT_INODES_PER_BLOCK : 0;
+
+	for (ino = 0; ino < end && !c->stop && !c->err; ino++) {
+		if (c->links[ino].unsound || mblk_is_null(c->iblock[ino / FMT_INODES_PER_BLOCK]))
+			continue;
+		check_bit(c, ino, ino_is_reserved(ino) || c->links[ino].in_use, ino_word(c, ino).v);
 	}
 	check_tail_bits(c);
 }

@@ -40,23 +40,43 @@ static void itable_push(struct check *c, struct itable_ctx *t, mblk_t blk)
 	}
 }
 
-/* Does it hold inodes of other numbers, and none of its own? */
+/* Where the bits of a block of inodes are: 16 of the word there; 0: they are not known. */
+static moff_t block_bits(const struct check *c, uint64_t block, unsigned *shift)
+{
+	uint64_t ino = block * FMT_INODES_PER_BLOCK, g = ino / FMT_IGROUP_INODES;
+
+	*shift = (unsigned)(ino % 64);
+	if (g >= c->igroups || mblk_is_null(c->ibitmap[g]))
+		return MOFF(0);
+	return moff_add(mblk_to_moff(c->ibitmap[g]), ino % FMT_IGROUP_INODES / 64 * 8);
+}
+
+/* Is there something in it, and none of its own inodes? Or nothing, although some are in use? Then it may be another's block: nothing is
+ * changed in it. */
 static bool misplaced(const struct check *c, uint64_t block, mblk_t b)
 {
 	const struct fmt_inode *i = (const struct fmt_inode *)pm_at(c->pm, mblk_to_moff(b));
-	uint64_t k, ino;
+	static const struct fmt_inode never;
 	bool other = false;
+	unsigned shift;
+	uint64_t k;
 
 	for (k = 0; k < FMT_INODES_PER_BLOCK; k++) {
-		ino = le64_get(i[k].ino);
-		if (ino / FMT_INODES_PER_BLOCK == block && ino)
+		if (!memcmp(&i[k], &never, sizeof(never)))
+			continue;
+		if (fmt_inode_verify(&c->geo, &i[k], INUM(block * FMT_INODES_PER_BLOCK + k)) == 0)
 			return false;
-		other |= ino && ino % FMT_INODES_PER_BLOCK == k && fmt_inode_verify(&c->geo, &i[k], INUM(ino)) == 0;
+		other = true;
 	}
-	return other;
+	if (!other) {
+		moff_t word = block_bits(c, block, &shift);
+
+		other = word.v && (pm_load64(c->pm, word) >> shift & 0xffff);
+	}
+	return other && block != 0;
 }
 
-/* An entry of the map with a right check can still be the wrong one: two were exchanged by who could seal them. */
+/* An entry of the map with a right check can still be the wrong one, made by who could seal it. */
 static mblk_t right_block(struct check *c, const struct itable_ctx *t, mblk_t b)
 {
 	uint64_t in_group = t->expect % FMT_IGROUP_BLOCKS;
@@ -64,7 +84,7 @@ static mblk_t right_block(struct check *c, const struct itable_ctx *t, mblk_t b)
 	if (in_group == 0 || !misplaced(c, c->iblocks, b))
 		return b;
 	if (!check_mend(c, CHECK_MEND_ALL, "the right one will be looked for", "inode", FMT_INO_ITABLE, b.v << HF_BLOCK_SHIFT,
-			"block %llu of the inode table holds other inodes", (unsigned long long)t->expect))
+			"block %llu of the inode table does not hold its inodes", (unsigned long long)t->expect))
 		return b;
 	check_map_insert(c, INUM(FMT_INO_ITABLE), FBLK(t->expect), MBLK_NULL);
 	return MBLK_NULL;
@@ -133,6 +153,20 @@ static mblk_t fresh_block(struct check *c)
 	return b;
 }
 
+/* Nothing is in use in a fresh block. */
+static bool put_fresh(struct check *c, uint64_t block)
+{
+	unsigned shift;
+	moff_t word = block_bits(c, block, &shift);
+	mblk_t b = fresh_block(c);
+
+	if (mblk_is_null(b) || !check_map_insert(c, INUM(FMT_INO_ITABLE), inode_block_fblk(block), b))
+		return false;
+	if (word.v)
+		check_put64(c, word, pm_load64(c->pm, word) & ~(0xffffull << shift));
+	return true;
+}
+
 /* What is not found becomes free inodes, and a bitmap that the inodes will correct. */
 static void itable_refill(struct check *c)
 {
@@ -146,11 +180,14 @@ static void itable_refill(struct check *c)
 		ok &= check_map_insert(c, it, FBLK(1), MBLK(FMT_BLK_INODES0));
 	find_lost_blocks(c);
 	for (i = 1; i < c->igroups && ok; i++)
-		if (mblk_is_null(c->ibitmap[i]))
-			ok = check_map_insert(c, it, FBLK(i * FMT_IGROUP_BLOCKS), fresh_block(c));
+		if (mblk_is_null(c->ibitmap[i])) {
+			mblk_t b = fresh_block(c);
+
+			ok = !mblk_is_null(b) && check_map_insert(c, it, FBLK(i * FMT_IGROUP_BLOCKS), b);
+		}
 	for (i = 1; i < c->iblocks && ok; i++)
 		if (mblk_is_null(c->iblock[i]))
-			ok = check_map_insert(c, it, inode_block_fblk(i), fresh_block(c));
+			ok = put_fresh(c, i);
 	if (!ok)
 		c->err = err_set(-ENOSPC, "repair: no free blocks to put the inode table together");
 }

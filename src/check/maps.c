@@ -6,10 +6,38 @@ struct map_ctx {
 	inum_t owner;
 	enum fmt_fork fork;
 	uint64_t blocks;
+	uint64_t dropped;		/* the last node that was given up: nothing in it is looked at */
 	bool *bad;			/* a detached part: not told, only said */
 	check_leaf_fn *leaf;
 	void *leaf_ctx;
 };
+
+/* Has the node that v stands in any entry that is this owner's? If not, it may be another's block: nothing is changed in it. */
+static bool node_is_ours(const struct map_ctx *m, const struct map_visit *v)
+{
+	struct map_key key = fmt_map_key(&m->c->geo, m->owner, m->fork);
+	uint64_t node = v->where.v & ~(uint64_t)(HF_BLOCK_SIZE - 1), span = fmt_level_blocks(v->level), k;
+	uint64_t base = v->fblk.v & ~(span * FMT_NODE_ENTRIES - 1);
+
+	for (k = 0; k < FMT_NODE_ENTRIES; k++) {
+		uint64_t e = pm_load64(m->c->pm, MOFF(node + 8 * k));
+
+		if (e && fmt_entry_verify(&m->c->geo, key, v->level, FBLK(base + k * span), e) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void mend_node(struct map_ctx *m, const struct map_visit *v)
+{
+	struct check *c = m->c;
+
+	m->dropped = v->where.v >> HF_BLOCK_SHIFT;
+	if (check_mend(c, CHECK_MEND_ALL, "all below it became a hole", m->structure, m->owner.v, v->where.v,
+		       "inode %llu: no entry of its map node in block %llu, for block %llu, verifies", (unsigned long long)m->owner.v,
+		       (unsigned long long)m->dropped, (unsigned long long)v->fblk.v))
+		check_map_drop(c, m->owner, m->fork, v->fblk, v->level + 1);
+}
 
 /* What a damaged entry named is lost, unless it is a bit that can be turned back. */
 static void mend_damaged(struct map_ctx *m, const struct map_visit *v)
@@ -32,12 +60,10 @@ static void mend_twice(struct map_ctx *m, const struct map_visit *v, uint64_t n,
 	enum fmt_entry_kind kind = fmt_entry_kind_of(v->entry);
 	mblk_t copy = MBLK_NULL;
 
-	if (kind != FMT_ENT_NODE && m->owner.v != FMT_INO_ITABLE) {
-		if (check_wait(c))
-			return;
-		if (c->mend == CHECK_MEND_ALL)
-			copy = check_clone(c, fmt_entry_blk(v->entry), n);
-	}
+	if (check_wait(c))		/* until all that is no owner at all is gone */
+		return;
+	if (kind != FMT_ENT_NODE && m->owner.v != FMT_INO_ITABLE && c->mend == CHECK_MEND_ALL)
+		copy = check_clone(c, fmt_entry_blk(v->entry), n);
 	if (!check_mend(c, CHECK_MEND_ALL, mblk_is_null(copy) ? "they were taken from the second owner" : "the second owner got a copy",
 			m->structure, m->owner.v, first.v << HF_BLOCK_SHIFT,
 			"inode %llu: %llu blocks from block %llu on belong to something else too", (unsigned long long)m->owner.v,
@@ -58,6 +84,10 @@ static int map_visit(void *ctx, const struct map_visit *v)
 	if (v->verify_err) {
 		if (m->bad)
 			*m->bad = true;
+		else if (v->where.v && v->where.v >> HF_BLOCK_SHIFT == m->dropped)
+			return 0;
+		else if (v->where.v && !node_is_ours(m, v))
+			mend_node(m, v);
 		else
 			mend_damaged(m, v);
 		return m->c->stop || m->c->err;

@@ -50,6 +50,22 @@ mblk_t check_clone(struct check *c, mblk_t from, uint64_t n)
 	return to;
 }
 
+void check_map_drop(struct check *c, inum_t owner, enum fmt_fork fork, fblk_t fblk, unsigned level)
+{
+	const struct fmt_inode *i = check_inode_at(c, owner);
+	uint64_t entry = le64_get(fork == FMT_FORK_DATA ? i->root : i->xroot);
+	unsigned at = fork == FMT_FORK_DATA ? i->height : i->xheight;
+	moff_t where = MOFF(0);
+
+	while (at > level && fmt_entry_kind_of(entry) == FMT_ENT_NODE) {
+		at--;
+		where = moff_add(mblk_to_moff(fmt_entry_blk(entry)), (fblk.v >> (9 * at)) % FMT_NODE_ENTRIES * 8);
+		entry = pm_load64(c->pm, where);
+	}
+	if (at == level)
+		check_put_entry(c, owner, fork, where, 0);
+}
+
 bool check_map_insert(struct check *c, inum_t owner, fblk_t fblk, mblk_t blk)
 {
 	static const uint8_t zero[HF_BLOCK_SIZE];
