@@ -77,14 +77,14 @@ static int list_blocks(struct commit *m)
 	return err ? err : keep_super(img, 0);
 }
 
-/* Free before the repair and after it, and not one of the blocks that it changes. */
+/* Free before the repair and after it, not one of the blocks that it changes, and not pinned. */
 static uint64_t take_free(struct commit *m)
 {
 	for (; m->at < last_block(m->geo); m->at++) {
 		moff_t word = moff_add(m->geo->alloc_off, m->at / 64 * 8);
 		uint64_t used = pm_load64(m->medium, word) | pm_load64(m->img->replayed, word);
 
-		if (!(used >> (m->at % 64) & 1) && !bit_of(m->img->changed, m->at))
+		if (!(used >> (m->at % 64) & 1) && !bit_of(m->img->changed, m->at) && !bit_of(m->img->held, m->at))
 			return m->at++;
 	}
 	return 0;

@@ -21,6 +21,7 @@ struct check_image {
 	uint8_t *own;			/* device-DAX: a bit per frame that has a private copy already */
 	uint64_t *changed;		/* WRITE, RAW: a bit per block that was stored to in the image */
 	struct pm_hook hook;		/* sets them */
+	uint64_t *held;			/* WRITE, RAW: a bit per block that a dead process has pinned: a device may still write there */
 	bool finished;			/* an interrupted repair was finished at the opening; READ: in the image */
 	char journal_error[256];
 };

@@ -39,7 +39,7 @@ static bool is_free(const struct check *c, uint64_t b)
 {
 	uint64_t line = pm_load64(c->pm, moff_add(c->geo.alloc_off, b / 64 * 8));
 
-	return !((line | c->owned[b >> 6]) >> (b & 63) & 1);
+	return !((line | c->owned[b >> 6] | c->img->held[b >> 6]) >> (b & 63) & 1);
 }
 
 static void set_taken(struct check *c, uint64_t b, bool taken)

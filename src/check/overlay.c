@@ -1,5 +1,6 @@
 #include "check/image.h"
 #include "journal/journal.h"
+#include "pin/table.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -182,6 +183,33 @@ static int image_writable(struct check_image *img)
 	return img->changed ? image_map(img) : err_set(-ENOMEM, "check: no memory for a bit per block");
 }
 
+static int hold_pinned(void *ctx, const struct pins_entry *e)
+{
+	struct check_image *img = ctx;
+	uint64_t b, end = img->medium->size >> HF_BLOCK_SHIFT;
+	size_t i;
+
+	for (i = 0; i < e->n; i++)
+		for (b = e->ext[i].first; b < end && b - e->ext[i].first < pins_blocks(&e->ext[i]); b++)
+			img->held[b >> 6] |= 1ull << (b & 63);
+	return 0;
+}
+
+/* What a dead owner had pinned is not used for anything, as by a mount (rule B4). */
+static int image_hold(struct check_image *img, const char *path)
+{
+	struct pins_owner owner;
+	int err;
+
+	img->held = calloc((size_t)(img->medium->size >> HF_BLOCK_SHIFT) / 64 + 1, sizeof(uint64_t));
+	if (!img->held)
+		return err_set(-ENOMEM, "check: no memory for a bit per block");
+	err = pins_table_read(path, img->geo.uuid, &owner, hold_pinned, img);
+	if (err == -ENOENT)
+		err_clear();
+	return err == -ENOENT ? 0 : err;
+}
+
 /* A repair that was interrupted is finished: on the medium, or in the image for who only looks. A list that is damaged is left
  * alone: the mark stays, and is told. */
 static int image_finish(struct check_image *img, enum check_image_how how)
@@ -214,6 +242,8 @@ int check_image_open_how(const char *path, enum check_image_how how, struct chec
 		err = geo_read(img->medium, &img->geo);
 	if (!err && (how != CHECK_IMAGE_READ || img->geo.repairing))
 		err = image_writable(img);
+	if (!err && how != CHECK_IMAGE_READ)
+		err = image_hold(img, path);
 	if (!err)
 		err = image_finish(img, how);
 	if (!err && how != CHECK_IMAGE_RAW)
@@ -238,6 +268,7 @@ void check_image_close(struct check_image **imgp)
 		munmap(img->reserved, img->reserved_bytes);
 	pm_close(&img->medium);
 	free(img->changed);
+	free(img->held);
 	free(img->own);
 	free(img);
 }

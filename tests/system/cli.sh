@@ -115,4 +115,20 @@ status 4 "$fsck" -n "$vol"
 status 4 "$hf" scrub "$vol"
 "$fsck" -n --json "$vol" >"$t/out" 2>/dev/null
 "$json_ok" <"$t/out" || { echo "fsck --json of a damaged volume is not JSON" >&2; bad=1; }
+
+# repair: 1 corrected; undone it is as before, but not once it was mounted
+status 16 "$fsck" -n -y "$vol"
+status 16 "$fsck" -z "$t/undo" "$vol"
+status 16 "$fsck" --undo "$t/undo" -y "$vol"
+status 8 "$fsck" --undo "$t/none" "$vol"
+status 1 "$fsck" -p -z "$t/undo" "$vol"
+status 0 "$fsck" "$vol"
+status 0 "$fsck" --undo "$t/undo" "$vol"
+status 4 "$fsck" "$vol"
+"$fsck" -y --json "$vol" >"$t/out" 2>/dev/null
+"$json_ok" <"$t/out" || { echo "fsck -y --json is not JSON" >&2; bad=1; }
+grep -q '"repair": *"' "$t/out" || { echo "fsck -y --json does not say what was done" >&2; bad=1; }
+status 0 "$fsck" "$vol"
+status 0 "$hf" mkdir "$vol" /after
+status 8 "$fsck" --undo "$t/undo" "$vol"
 exit $bad
