@@ -61,7 +61,8 @@ static int mount_volume(struct mount *m)
 	return err ? tool_fail(err, "cannot mount") : EXIT_OK;
 }
 
-/* Whoever has files open when the mount is gone gets ENOTCONN for them from now on. */
+/* Whoever has files open when the mount is gone gets ENOTCONN for them from now on. In the background there is no standard error any
+ * more; in the foreground the log is there. */
 static int mount_volume_end(struct mount *m)
 {
 	int err = 0;
@@ -69,7 +70,9 @@ static int mount_volume_end(struct mount *m)
 	handle_close_all(m);
 	if (m->vol)
 		err = hf_unmount(&m->vol);
-	return err ? tool_fail(err, "unmount") : EXIT_OK;
+	if (err)
+		syslog(LOG_ERR, "unmount: %s", hf_errormsg());
+	return err ? EXIT_FAILED : EXIT_OK;
 }
 
 /* ---- the session */
@@ -106,7 +109,7 @@ static int mount_loop(struct mount *m)
 		fuse_loop_cfg_destroy(c);
 	}
 	if (ret < 0)
-		tool_error("%s: the connection to the kernel failed: %s", m->opt.dir, strerror(-ret));
+		syslog(LOG_ERR, "%s: the connection to the kernel failed: %s", m->opt.dir, strerror(-ret));
 	return ret < 0 ? EXIT_FAILED : EXIT_OK; /* a signal is an end like any other */
 }
 
