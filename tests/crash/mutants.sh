@@ -5,7 +5,7 @@
 #
 #	mutants.sh SOURCE [--sample] [--seconds S] [--keep DIR] [--table] [PART-OF-A-NAME...]
 #
-# --table: as docs/TESTING.md has it. Seconds are of the exploration, milliseconds of the whole process that replays.
+# --table: as docs/TESTING.md has it. Seconds are of the exploration, milliseconds (not in the table) of the process that replays.
 # A patch that does not apply any more is a failure: it must be kept up to date. First line of a patch:
 #	what: ...; class: ...; workload: NAME
 set -u
@@ -45,7 +45,7 @@ done
 # row FAULT WHAT CAUGHT-BY IMAGES SECONDS MILLISECONDS ID
 row() {
 	if [ -n "$table" ]; then
-		echo "| ${1#[0-9][0-9]-} | $2 | $3 | $4 | $5 | $6 | $7 |"
+		echo "| ${1#[0-9][0-9]-} | $2 | $3 | $4 | $5 | $7 |"
 	else
 		printf '%-34s %-26s %8s %8s %6s  %s\n' "$1" "$3" "$4" "$5" "$6" "$7"
 	fi
