@@ -139,6 +139,9 @@ struct hf_crash_options {
 	void (*failure)(void *ctx, const struct hf_crash_failure *f);	/* may be NULL */
 	void (*progress)(void *ctx, const struct hf_crash_result *r);	/* now and then; may be NULL */
 	void *reserved[4];
+	/* With a volume: at each point so many images with a page of 4 KiB of bad media, which gives -EIO where it is met: those that a mount
+	 * reads, and those stored to. The mount fails with -EIO, or 'check' is asked: see hf_crash_run_bad. 0: none. */
+	uint32_t bad_pages;
 };
 /* Runs the workload once and checks every crash state. 0, also with failures (see *out); or a negative errno: it could not be
  * done (the sentence: hf_errormsg()). Everything is a function of the options alone: a second run does the same. One at a time
@@ -170,6 +173,8 @@ HF_API int hf_crash_say(hf_crash_run *run, const char *fmt, ...)
 	;
 /* True once per crash point: for checks that are too slow for every image (filling the volume). */
 HF_API bool hf_crash_run_first(hf_crash_run *run);
+/* For the check: the image has bad media. Calls may fail with -EIO or -ESHUTDOWN; what they say otherwise is right. */
+HF_API bool hf_crash_run_bad(hf_crash_run *run);
 
 #ifdef __cplusplus
 }

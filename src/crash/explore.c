@@ -427,3 +427,8 @@ HF_API int hf_crash_say(hf_crash_run *run, const char *fmt, ...)
 	judge_say(run->x, "%s", text);
 	return -EUCLEAN;
 }
+
+HF_API bool hf_crash_run_bad(hf_crash_run *run)
+{
+	return run->x->bad;
+}

@@ -38,11 +38,12 @@ typedef bool builder_fn(void *ctx, struct builder *b);
 void builder_enumerate(struct builder *b, const struct budget *budget, builder_fn *fn, void *ctx);
 
 /* ---- id.c: an image as text */
-enum id_kind { ID_CHOICES, ID_KILL, ID_STRAY };
+enum id_kind { ID_CHOICES, ID_KILL, ID_STRAY, ID_BAD };
 struct id_level {
 	uint32_t point;
 	enum id_kind kind;
 	const char *list; /* "-3,5k1" in the id */
+	uint64_t page;	  /* ID_BAD */
 };
 struct id {
 	const char *text;
@@ -136,6 +137,7 @@ struct explorer {
 	char id[CRASH_ID_MAX], next_id[CRASH_ID_MAX];
 	char where[256];
 	uint32_t recovery_point;
+	bool bad;  /* it has a page of bad media */
 	bool look; /* for crashes of this recovery */
 	char text[CRASH_TEXT_MAX], left_out[CRASH_TEXT_MAX];
 	uint64_t nleft_out;
@@ -191,6 +193,11 @@ bool trail_replay(struct explorer *x, const struct id *id);
  * fail. x->where comes as that of the workload's point. */
 void trail_reduce(struct explorer *x);
 void trail_at_recovery_fence(struct explorer *x, struct hf_crash_media *m);
+/* ---- bad.c: the image of all that was on its way, with one bad page. True: it is fine. */
+bool bad_try(struct explorer *x, uint64_t page);
+bool bad_page_ok(const struct explorer *x, uint64_t page);
+/* The nth page of this point. */
+uint64_t bad_choose(const struct explorer *x, uint32_t n);
 /* ---- judge.c: recovers what is on the copy and checks it. False: a failure, said in x->text. */
 bool judge(struct explorer *x);
 /* A sentence more in x->text. */

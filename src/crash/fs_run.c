@@ -413,13 +413,43 @@ static bool tree_ok(hf_crash_run *run, struct fs_runner *r, struct snap *have)
 	return false;
 }
 
-static int run_check(hf_crash_run *run)
+/* A call on a volume with bad media: it may fail for that, and for nothing else that it would not have failed for. */
+static bool bad_says(int ret)
+{
+	return ret == -EIO || ret == -ESHUTDOWN;
+}
+
+static int run_check_bad(hf_crash_run *run)
 {
 	struct fs_runner *r = hf_crash_ctx(run);
 	hf_volume *vol = hf_crash_run_volume(run);
 	struct snap *have;
 	int err = snap_take(vol, &have);
 
+	if (err && !bad_says(err))
+		return hf_crash_say(run, "with a bad page it cannot be read, and not for -EIO: %s", hf_errormsg());
+	if (!err) {
+		err = tree_ok(run, r, have) ? 0 : -EUCLEAN;
+		snap_free(have);
+		if (err)
+			return err;
+	}
+	err = hf_mkdir(vol, "/bad", 0755);
+	if (err && !bad_says(err) && err != -ENOSPC && err != -EEXIST)
+		return hf_crash_say(run, "with a bad page no directory can be made, and not for -EIO: %s", hf_errormsg());
+	return 0;
+}
+
+static int run_check(hf_crash_run *run)
+{
+	struct fs_runner *r = hf_crash_ctx(run);
+	hf_volume *vol = hf_crash_run_volume(run);
+	struct snap *have;
+	int err;
+
+	if (hf_crash_run_bad(run))
+		return run_check_bad(run);
+	err = snap_take(vol, &have);
 	if (err)
 		return hf_crash_say(run, "it cannot be read: %s", hf_errormsg());
 	err = tree_ok(run, r, have) ? 0 : -EUCLEAN;

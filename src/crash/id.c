@@ -6,6 +6,7 @@
  * s7.w3.p17+2.r2-0           Only line 2 is there; then recovery crashed at its second point,
  *                            without its line 0.
  * s7.w3.p17kill              kill -9
+ * s7.w3.p17bad37             All is there, but page 37 (of 4 KiB) cannot be read.
  * s7.w3.p17stray             The bytes differ from what the events say.
  * s7.w3.m1.p17-              Under another model of the media: 1 eADR, 2 pages, 4 any_order, 8
  *                            nt_stays_cached.
@@ -188,7 +189,11 @@ static bool parse_level(const char **at, char letter, struct id_level *out)
 		out->kind = ID_KILL;
 	else if (strncmp(*at, "stray", 5) == 0)
 		out->kind = ID_STRAY;
-	else if (**at != '+' && **at != '-')
+	else if (strncmp(*at, "bad", 3) == 0) {
+		*at += 3;
+		out->kind = ID_BAD;
+		return number(at, UINT32_MAX, &out->page);
+	} else if (**at != '+' && **at != '-')
 		return false;
 	*at += strcspn(*at, ".");
 	return true;

@@ -64,6 +64,31 @@ static bool judge_close(struct explorer *x)
 	return err == 0;
 }
 
+/* With a page that cannot be read: the mount says so, or the check finds right what can be read. What is closed may have met it. */
+static bool judge_bad(struct explorer *x)
+{
+	int err = hf_crash_media_mount(x->copy, &x->check.vol);
+	bool ok = err == 0 || err == -EIO;
+
+	if (!ok)
+		judge_say(x, "with a bad page it does not mount, and not for -EIO: %s (%s)", err_msg(), strerror(-err));
+	if (err)
+		return ok;
+	if (x->o.check) {
+		err = x->o.check(&x->check);
+		if (err && !x->text[0])
+			judge_say(x, "the check returned %d", err);
+		ok = err == 0;
+	}
+	err = volume_close(x->check.vol);
+	x->check.vol = NULL;
+	if (err && err != -EIO && err != -ESHUTDOWN) {
+		judge_say(x, "it does not unmount: %s", err_msg());
+		return false;
+	}
+	return ok;
+}
+
 bool judge(struct explorer *x)
 {
 	bool ok;
@@ -71,6 +96,10 @@ bool judge(struct explorer *x)
 
 	x->text[0] = 0;
 	x->recovery_point = 0;
+	if (x->bad) {
+		x->copy->light = true;
+		return judge_bad(x);
+	}
 	x->copy->light = !x->look;
 	ok = judge_recovery(x);
 	/* Power may fail when recovery is over, too. */

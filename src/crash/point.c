@@ -283,6 +283,13 @@ static void try_kill(struct explorer *x)
 	judge_queue(x);
 }
 
+static void try_bad(struct explorer *x)
+{
+	for (uint32_t i = 0; i < x->o.bad_pages && x->geo.nlanes > 0 && !stop(x); i++)
+		if (!bad_try(x, bad_choose(x, i)))
+			report(x);
+}
+
 static void try_stray(struct explorer *x, bool everywhere)
 {
 	uint64_t off;
@@ -326,6 +333,15 @@ static void replay_point(struct explorer *x)
 		try_stray(x, true);
 		return;
 	}
+	if (id->level[0].kind == ID_BAD) {
+		if (!bad_page_ok(x, id->level[0].page)) {
+			x->err = -EINVAL;
+			snprintf(x->err_text, sizeof(x->err_text), "the id does not fit: there is no such page");
+		} else if (!bad_try(x, id->level[0].page)) {
+			report(x);
+		}
+		return;
+	}
 	x->res.images++;
 	x->res.states++;
 	if (!trail_replay(x, id))
@@ -355,6 +371,7 @@ void point_explore(struct explorer *x, enum point_kind kind)
 	if (!stop(x))
 		builder_enumerate(&x->b, &budget, try_image, x);
 	try_kill(x);
+	try_bad(x);
 	if (last && slow && !stop(x))
 		try_stray_copy(x);
 }

@@ -12,7 +12,7 @@ struct crash_cmd {
 	uint64_t seed;
 	unsigned depth;			/* 0: one, then two */
 	unsigned threads;		/* operations of each of two threads; 0: sequences */
-	uint32_t images, recovery, recovery_from;
+	uint32_t images, recovery, recovery_from, bad_pages;
 	uint64_t part, parts;		/* this process does those whose number is part, modulo parts */
 	uint64_t most;			/* sequences of each length; 0: all */
 	double seconds;			/* 0: no limit */
@@ -106,6 +106,10 @@ static bool crash_option(void *ctx, char letter, const char *name, const char *a
 		if (!tool_parse_number(arg, 10, FS_THREADS_OPS, &n) || n == 0)
 			return false;
 		c->threads = (unsigned)n;
+	} else if (!strcmp(name, "poison")) {
+		if (!tool_parse_number(arg, 10, 1u << 16, &n))
+			return false;
+		c->bad_pages = (uint32_t)n;
 	} else if (!strcmp(name, "images")) {
 		if (!tool_parse_number(arg, 10, 1u << 20, &n) || n == 0)
 			return false;
@@ -367,7 +371,8 @@ static int crash_run(struct crash_cmd *c)
 				     .model = c->model,
 				     .max_images = c->images,
 				     .max_recovery_images = c->recovery,
-				     .all_below = c->images};
+				     .all_below = c->images,
+				     .bad_pages = c->bad_pages};
 	int err;
 
 	/* Each mount has tables of some 100 KiB: they need not be mapped anew. */
@@ -401,6 +406,7 @@ int cmd_crash(int argc, char **argv)
 		{"images", 0, true, "at most so many images at a crash (default 128)"},
 		{"recovery", 0, true, "at most so many at each fence of a recovery (default 16)"},
 		{"recovery-from", 0, true, "crash recovery from one image in so many only (default 1)"},
+		{"poison", 0, true, "at each crash so many images more, each with a page of bad media (default 0; not with --threads)"},
 		{"model", 0, true, "line, byte (eADR), page (msync), any-order"},
 		{"replay", 0, true, "check the one image that this id names"},
 		{0},
@@ -419,6 +425,8 @@ int cmd_crash(int argc, char **argv)
 		return tool_usage("no operands: %s", argv[optind]);
 	if (c.threads && (c.depth || c.any_kind))
 		return tool_usage("--threads goes with neither --depth nor --ops");
+	if (c.threads && c.bad_pages)
+		return tool_usage("--threads does not go with --poison");
 	if (c.seconds < 0)
 		c.seconds = c.depth || c.threads ? 0 : DEFAULT_SECONDS;
 	status = crash_run(&c);

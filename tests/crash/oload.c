@@ -39,13 +39,15 @@ static int all(struct fs_runner *r, const struct load *l, struct load_limits *li
 	return err;
 }
 
-int oload_run(const struct load *l, struct load_limits *limits, struct hf_crash_result *sum)
+static int run(const struct load *l, uint32_t bad_pages, struct load_limits *limits,
+	       struct hf_crash_result *sum)
 {
 	struct hf_crash_options o = {.struct_size = sizeof(o),
 				     .model = {.granularity = l->granularity},
 				     .seed = limits->seed,
 				     .max_images = limits->max_images,
-				     .seconds = limits->seconds};
+				     .seconds = limits->seconds,
+				     .bad_pages = bad_pages};
 	struct fs_runner *r = fs_runner_new(&o, on_failure, limits);
 	struct hf_crash_result res;
 	int err;
@@ -61,4 +63,14 @@ int oload_run(const struct load *l, struct load_limits *limits, struct hf_crash_
 	}
 	fs_runner_free(r);
 	return err;
+}
+
+int oload_run(const struct load *l, struct load_limits *limits, struct hf_crash_result *sum)
+{
+	return run(l, 0, limits, sum);
+}
+
+int oload_run_bad(const struct load *l, struct load_limits *limits, struct hf_crash_result *sum)
+{
+	return run(l, 24, limits, sum);
 }
