@@ -86,6 +86,9 @@ static int walk_step(struct walk *w, const struct walk_part *c, unsigned flags, 
 		return err;
 	if (next->type == S_IFLNK && follow) {
 		err = walk_follow(w, next, c);
+		/* A rename over it may have freed it, and the name was never gone: once more. */
+		if (err == -ENOENT && atomic_load(&next->dead))
+			err = 0;
 		inode_put(next);
 		return err;
 	}

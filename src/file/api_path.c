@@ -99,37 +99,39 @@ HF_API ssize_t hf_readlink(hf_volume *vol, const char *path, char *buf, size_t s
 	struct inode *in;
 	struct path target;
 	size_t len = 0;
+	unsigned turns = 0;
 	int err = enter_volume(vol);
 
 	if (err)
 		return err;
 	if (!buf || size == 0)
 		return err_set(-EINVAL, "readlink: there is no buffer");
-	err = path_inode(vol, path, false, &in);
+	do {
+		err = path_inode(vol, path, false, &in);
+		if (err)
+			break;
+		err = name_readlink(in, target.s, sizeof(target.s), &len);
+		if (err == -ENOENT && open_is_gone(in))
+			err = -ESTALE;
+		inode_put(in);
+	} while (path_again(err, &turns));
 	if (err)
-		return enter_leave(err, "readlink");
-	err = name_readlink(in, target.s, sizeof(target.s), &len);
-	inode_put(in);
-	if (err)
-		return enter_leave(err, "readlink");
+		return enter_leave(path_gone(err), "readlink");
 	memcpy(buf, target.s, len < size ? len : size);
 	return (ssize_t)len;
 }
 
-HF_API int hf_link(hf_volume *vol, const char *oldpath, const char *newpath)
+/* -ESTALE: the old path's file was freed before it was locked. */
+static int link_once(hf_volume *vol, const char *oldpath, const char *newpath)
 {
-	VOLUME_CALL(vol);
 	struct inode *in, *dir;
 	char last[256];
 	bool is_dir;
 	uint32_t ticket;
-	int err = enter_volume_change(vol);
+	int err = path_inode(vol, oldpath, false, &in);
 
 	if (err)
 		return err;
-	err = path_inode(vol, oldpath, false, &in);
-	if (err)
-		return (int)enter_leave(err, "link");
 	err = path_parent(vol, newpath, &dir, last, &is_dir);
 	if (err)
 		goto out;
@@ -141,9 +143,25 @@ HF_API int hf_link(hf_volume *vol, const char *oldpath, const char *newpath)
 		gate_leave(&vol->gate, ticket);
 	}
 	inode_put(dir);
+	if (err == -ENOENT && open_is_gone(in))
+		err = -ESTALE;
 out:
 	inode_put(in);
-	return (int)enter_leave(err, "link");
+	return err;
+}
+
+HF_API int hf_link(hf_volume *vol, const char *oldpath, const char *newpath)
+{
+	VOLUME_CALL(vol);
+	unsigned turns = 0;
+	int err = enter_volume_change(vol);
+
+	if (err)
+		return err;
+	do
+		err = link_once(vol, oldpath, newpath);
+	while (path_again(err, &turns));
+	return (int)enter_leave(path_gone(err), "link");
 }
 
 /* A slash behind the name: nothing that can be unlinked. */
@@ -267,16 +285,19 @@ static int path_setattr(hf_volume *vol, const char *path, const struct hf_setatt
 			bool follow, const struct hf_how *how)
 {
 	struct inode *in;
+	unsigned turns = 0;
 	int err;
 
 	if (!attr)
 		return err_set(-EINVAL, "setattr: the attributes are NULL");
-	err = path_inode(vol, path, follow, &in);
-	if (!err) {
-		err = (int)path_gone(setattr_inode(in, attr, how));
+	do {
+		err = path_inode(vol, path, follow, &in);
+		if (err)
+			break;
+		err = setattr_inode(in, attr, how);
 		inode_put(in);
-	}
-	return (int)enter_leave(err, "setattr");
+	} while (path_again(err, &turns));
+	return (int)enter_leave(path_gone(err), "setattr");
 }
 
 HF_API int hf_setattr(hf_volume *vol, const char *path, const struct hf_setattr *attr, bool follow)

@@ -165,16 +165,19 @@ static int64_t path_read(hf_volume *vol, const char *path, bool follow, const ch
 {
 	VOLUME_CALL(vol);
 	struct inode *in;
+	unsigned turns = 0;
 	int64_t ret = enter_volume(vol);
 
 	if (ret)
 		return ret;
-	ret = path_inode(vol, path, follow, &in);
-	if (!ret) {
-		ret = path_gone(xattr_read(in, name, value, size));
+	do {
+		ret = path_inode(vol, path, follow, &in);
+		if (ret)
+			break;
+		ret = xattr_read(in, name, value, size);
 		inode_put(in);
-	}
-	return enter_leave(ret, what);
+	} while (path_again(ret, &turns));
+	return enter_leave(path_gone(ret), what);
 }
 
 static int64_t path_get(hf_volume *vol, const char *path, bool follow, const char *name,
@@ -185,40 +188,44 @@ static int64_t path_get(hf_volume *vol, const char *path, bool follow, const cha
 	return path_read(vol, path, follow, name, value, size, "getxattr");
 }
 
+static int path_write(hf_volume *vol, const char *path, bool follow, const char *name,
+		      const void *value, size_t size, int flags, const char *what)
+{
+	struct inode *in;
+	unsigned turns = 0;
+	int err;
+
+	do {
+		err = path_inode(vol, path, follow, &in);
+		if (err)
+			break;
+		err = xattr_write(in, name, value, size, flags);
+		inode_put(in);
+	} while (path_again(err, &turns));
+	return (int)enter_leave(path_gone(err), what);
+}
+
 static int path_set(hf_volume *vol, const char *path, bool follow, const char *name,
 		    const void *value, size_t size, int flags)
 {
 	VOLUME_CALL(vol);
-	struct inode *in;
 	int err = enter_volume_change(vol);
 
 	if (!err)
 		err = xattr_set_check(value, size, flags);
 	if (err)
 		return err;
-	err = path_inode(vol, path, follow, &in);
-	if (!err) {
-		err = (int)path_gone(
-		    xattr_write(in, name, xattr_value(value), size, flags));
-		inode_put(in);
-	}
-	return (int)enter_leave(err, "setxattr");
+	return path_write(vol, path, follow, name, xattr_value(value), size, flags, "setxattr");
 }
 
 static int path_remove(hf_volume *vol, const char *path, bool follow, const char *name)
 {
 	VOLUME_CALL(vol);
-	struct inode *in;
 	int err = enter_volume_change(vol);
 
 	if (err)
 		return err;
-	err = path_inode(vol, path, follow, &in);
-	if (!err) {
-		err = (int)path_gone(xattr_write(in, name, NULL, 0, 0));
-		inode_put(in);
-	}
-	return (int)enter_leave(err, "removexattr");
+	return path_write(vol, path, follow, name, NULL, 0, 0, "removexattr");
 }
 
 HF_API ssize_t hf_getxattr(hf_volume *vol, const char *path, const char *name, void *value,

@@ -88,6 +88,7 @@ HF_API int hf_opendir(hf_volume *vol, const char *path, hf_dir **out)
 {
 	VOLUME_CALL(vol);
 	struct inode *in;
+	unsigned turns = 0;
 	int err;
 
 	if (out)
@@ -97,10 +98,12 @@ HF_API int hf_opendir(hf_volume *vol, const char *path, hf_dir **out)
 		return err;
 	if (!out)
 		return err_set(-EINVAL, "opendir: the out-parameter is NULL");
-	err = path_inode(vol, path, true, &in);
-	if (!err)
-		err = stream_open(vol, in, out);
-	return (int)enter_leave_handle(err == -ESTALE ? -ENOENT : err, "opendir");
+	do {
+		err = path_inode(vol, path, true, &in);
+		if (!err)
+			err = stream_open(vol, in, out);
+	} while (path_again(err, &turns));
+	return (int)enter_leave_handle(path_gone(err), "opendir");
 }
 
 HF_API int hf_inode_opendir(hf_volume *vol, struct hf_id id, hf_dir **out)

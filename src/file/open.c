@@ -10,7 +10,6 @@
 		    HF_O_NOFOLLOW | HF_O_NOATIME | HF_O_TMPFILE))
 #define OPEN_WRITES ((unsigned)(HF_O_WRONLY | HF_O_RDWR))
 #define OPEN_LINKS  40
-#define OPEN_TURNS  10000
 #define OPEN_DAY_NS (24ll * 3600 * 1000000000ll)
 
 static struct pool file_pool = {
@@ -21,15 +20,28 @@ static struct pool file_pool = {
 
 /* ---- counting */
 
+static bool is_gone(struct inode *in)
+{
+	return atomic_load(&in->dead) ||
+	       (le32_get(inode_media(in)->nlink) == 0 && atomic_load(&in->opens) == 0);
+}
+
+bool open_is_gone(struct inode *in)
+{
+	bool gone;
+
+	rwl_rdlock(&in->layout);
+	gone = is_gone(in);
+	rwl_rdunlock(&in->layout);
+	return gone;
+}
+
 int open_count(struct inode *in)
 {
 	int err = 0;
 
 	rwl_rdlock(&in->layout);
-	/* Without names and without openers it is about to be freed by whoever took the last of
-	 * them. */
-	if (atomic_load(&in->dead) ||
-	    (le32_get(inode_media(in)->nlink) == 0 && atomic_load(&in->opens) == 0))
+	if (is_gone(in))
 		err = -ESTALE;
 	else
 		atomic_fetch_add(&in->opens, 1);
@@ -165,8 +177,8 @@ struct open_walk {
 	char name[64]; /* what people know the file by */
 };
 
-/* The name should exist (-ENOENT: it does not). A symlink is followed by hand, for what it names may
- * be still to be made: then w goes on from there and *in is NULL. */
+/* The name should exist (-ENOENT: it does not). A symlink is followed by hand, for what it names
+ * may be still to be made: then w goes on from there and *in is NULL. */
 static int open_existing(struct open_walk *w, struct inode *dir, const char *name,
 			 struct inode **in)
 {
@@ -309,13 +321,11 @@ static void open_name(struct open_walk *w)
 	memcpy(w->name, from + begin, len);
 }
 
-/* -ESTALE: what the path named was freed before it was counted. Who would have made it looks again.
- * Each turn takes another's unlink; an entry for an inode without links, which is damage, would
- * never come to an end. */
 static int open_any(struct open_walk *w, const char *path, struct hf_file **out)
 {
 	struct inode *in;
-	int err, turns = 0;
+	unsigned turns = 0;
+	int err;
 
 	do {
 		err_clear();
@@ -329,7 +339,7 @@ static int open_any(struct open_walk *w, const char *path, struct hf_file **out)
 			err = open_path(w, &in);
 		if (!err)
 			err = open_inode(w->vol, in, w->flags, out);
-	} while (err == -ESTALE && (w->flags & HF_O_CREAT) && ++turns < OPEN_TURNS);
+	} while (path_again(err, &turns));
 	return (int)path_gone(err);
 }
 

@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-/* Unsigned: the seconds of the earliest times, by themselves, are below what nanoseconds can hold. */
+/* Unsigned: the seconds of the earliest times, by themselves, are below what nanoseconds can hold.
+ */
 static int64_t stat_ns(const struct timespec *t)
 {
 	return (int64_t)((uint64_t)t->tv_sec * 1000000000u + (uint64_t)t->tv_nsec);
@@ -67,18 +68,21 @@ static int stat_path(hf_volume *vol, const char *path, bool follow, struct hf_st
 {
 	VOLUME_CALL(vol);
 	struct inode *in;
+	unsigned turns = 0;
 	int err = enter_volume(vol);
 
 	if (err)
 		return err;
 	if (!out)
 		return err_set(-EINVAL, "%s: the out-parameter is NULL", what);
-	err = path_inode(vol, path, follow, &in);
-	if (!err) {
-		err = (int)path_gone(stat_inode(in, out));
+	do {
+		err = path_inode(vol, path, follow, &in);
+		if (err)
+			break;
+		err = stat_inode(in, out);
 		inode_put(in);
-	}
-	return (int)enter_leave(err, what);
+	} while (path_again(err, &turns));
+	return (int)enter_leave(path_gone(err), what);
 }
 
 HF_API int hf_stat(hf_volume *vol, const char *path, struct hf_stat *out)

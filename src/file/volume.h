@@ -140,6 +140,8 @@ int stat_inode(struct inode *in, struct hf_stat *out);
 /* Counts an opener: from now on the inode outlives its last name. -ESTALE when it is already going.
  */
 int open_count(struct inode *in);
+/* No name and no opener: whoever took the last of them frees it, or has. */
+bool open_is_gone(struct inode *in);
 /* The reverse, and drops the reference; the last one of an inode without names frees it. */
 int open_uncount(struct hf_volume *vol, struct inode *in);
 /* A handle for an inode that is already counted; the reference goes into it. */
@@ -159,7 +161,15 @@ int path_parent(struct hf_volume *vol, const char *path, struct inode **dir, cha
 int path_new_slash(struct inode *dir, const char *name);
 int path_inode(struct hf_volume *vol, const char *path, bool follow, struct inode **out);
 int path_name_copy(char to[256], const char *from);
-/* What a path named was freed before it was locked: for the caller the name is not there. */
+/* What a path named was freed before it was locked. A rename over the name may have done that, and
+ * the name was never gone: so the path is looked up again. Each turn takes another's unlink or
+ * rename; an entry for an inode without links, which is damage, would never come to an end. */
+enum { PATH_TURNS = 10000 };
+static inline bool path_again(int64_t ret, unsigned *turns)
+{
+	return ret == -ESTALE && ++*turns < PATH_TURNS;
+}
+/* At last: for the caller the name is not there. */
 static inline int64_t path_gone(int64_t ret)
 {
 	return ret == -ESTALE ? -ENOENT : ret;

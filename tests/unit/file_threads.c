@@ -380,12 +380,112 @@ static void test_coming_and_going(void)
 	OK(hf_unmount(&s.vol));
 }
 
+/* ---- a name that others are renamed onto is never gone */
+
+static int put_new(struct shared *s)
+{
+	hf_file *f;
+	int err = hf_open(s->vol, "/new", HF_O_RDWR | HF_O_CREAT, 0644, &f);
+
+	if (!err)
+		err = hf_lsetxattr(s->vol, "/new", "user.a", "x", 1, 0);
+	if (!err)
+		err = hf_close(&f);
+	if (!err)
+		err = hf_rename(s->vol, "/new", "/foo", 0);
+	if (!err)
+		err = hf_symlink(s->vol, "foo", "/newlink");
+	if (!err)
+		err = hf_rename(s->vol, "/newlink", "/link", 0);
+	if (!err)
+		err = hf_mkdir(s->vol, "/newdir", 0755);
+	return err ? err : hf_rename(s->vol, "/newdir", "/dir", 0);
+}
+
+static void *run_replacer(void *arg)
+{
+	struct shared *s = arg;
+
+	for (uint64_t i = 0; i < s->steps; i++)
+		if (put_new(s) != 0)
+			spoiled(s, "replacing");
+	atomic_fetch_sub(&s->writers, 1);
+	return NULL;
+}
+
+static int64_t use_name(hf_volume *vol, unsigned how)
+{
+	struct hf_stat st;
+	hf_file *f;
+	hf_dir *d;
+	char buf[8];
+	int64_t ret;
+
+	switch (how) {
+	case 0:
+		ret = hf_open(vol, "/foo", HF_O_RDWR, 0, &f);
+		return ret ? ret : hf_close(&f);
+	case 1:
+		return hf_stat(vol, "/link", &st);
+	case 2:
+		return hf_truncate(vol, "/foo", 10);
+	case 3:
+		return hf_chmod(vol, "/foo", 0600);
+	case 4:
+		return hf_setxattr(vol, "/link", "user.b", "y", 1, 0);
+	case 5:
+		return hf_getxattr(vol, "/foo", "user.a", buf, sizeof(buf));
+	case 6:
+		return hf_readlink(vol, "/link", buf, sizeof(buf));
+	case 7:
+		ret = hf_opendir(vol, "/dir", &d);
+		return ret ? ret : hf_closedir(&d);
+	default:
+		ret = hf_link(vol, "/foo", "/other");
+		return ret ? ret : hf_unlink(vol, "/other");
+	}
+}
+
+enum { WAYS = 9 };
+
+static void *run_user(void *arg)
+{
+	static const char *const names[WAYS] = {"open",	    "stat",	"truncate",
+						"chmod",    "setxattr", "getxattr",
+						"readlink", "opendir",	"link"};
+	struct shared *s = arg;
+
+	for (unsigned i = 0; atomic_load(&s->writers) > 0; i++)
+		if (use_name(s->vol, i % WAYS) < 0)
+			spoiled(s, names[i % WAYS]);
+	return NULL;
+}
+
+static void test_replaced(void)
+{
+	struct shared s = {.steps = vol_env("HF_TEST_STEPS", 3000), .writers = 1};
+	pthread_t t[2];
+
+	s.vol = vol_memory(64 * MIB);
+	OK(put_new(&s));
+	CU_ASSERT_FATAL(pthread_create(&t[0], NULL, run_replacer, &s) == 0);
+	CU_ASSERT_FATAL(pthread_create(&t[1], NULL, run_user, &s) == 0);
+	for (int i = 0; i < 2; i++)
+		pthread_join(t[i], NULL);
+	CU_ASSERT_EQUAL(atomic_load(&s.bad), 0);
+	OK(hf_unmount(&s.vol));
+}
+
 int main(void)
 {
 	static const struct hf_case cases[] = {
-	    {"one file", test_one_file},   {"sparse file", test_sparse_file},
-	    {"appending", test_appending}, {"names", test_names},
-	    {"freeze", test_freeze},	   {"coming and going", test_coming_and_going},
+	    {"one file", test_one_file},
+	    {"sparse file", test_sparse_file},
+	    {"appending", test_appending},
+	    {"names", test_names},
+	    {"freeze", test_freeze},
+	    {"coming and going", test_coming_and_going},
+	    {"replaced by rename", test_replaced},
 	};
 
 	return hf_run_suite("threads", cases, HF_COUNT(cases));
