@@ -61,6 +61,8 @@ static bool misplaced(const struct check *c, uint64_t block, mblk_t b)
 	unsigned shift;
 	uint64_t k;
 
+	if (block == 0)
+		return b.v != FMT_BLK_INODES0;
 	for (k = 0; k < FMT_INODES_PER_BLOCK; k++) {
 		if (!memcmp(&i[k], &never, sizeof(never)))
 			continue;
@@ -73,7 +75,7 @@ static bool misplaced(const struct check *c, uint64_t block, mblk_t b)
 
 		other = word.v && (pm_load64(c->pm, word) >> shift & 0xffff);
 	}
-	return other && block != 0;
+	return other;
 }
 
 /* An entry of the map with a right check can still be the wrong one, made by who could seal it. */

@@ -26,6 +26,9 @@ void check_space(struct check *c)
 	uint64_t words = c->geo.nframes * (HF_BLOCKS_PER_FRAME / 64), w;
 	struct run r = {0};
 
+	/* where the tables begin is never free, also where a crafted map begins elsewhere */
+	for (w = FMT_BLK_ITNODE; w < FMT_BLK_ALLOC; w++)
+		c->seen[w / 64] |= 1ull << (w % 64);
 	for (w = 0; w < words && !c->stop; w++) {
 		uint64_t line = pm_load64(c->pm, moff_add(c->geo.alloc_off, w * 8)), diff = line ^ c->seen[w];
 

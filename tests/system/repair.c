@@ -49,13 +49,37 @@ void __real_pm_copy_nt_any(struct pm *pm, moff_t off, const void *src, uint64_t 
 void __wrap_pm_copy_nt_any(struct pm *pm, moff_t off, const void *src, uint64_t len);
 static uint64_t kill_at;		/* 0: never */
 
+/* Up to the middle of what it changes. */
+static uint64_t tear(const uint8_t *was, const uint8_t *will, uint64_t len)
+{
+	uint64_t first = 0, last = len;
+
+	while (first < len && was[first] == will[first])
+		first++;
+	while (last > first && was[last - 1] == will[last - 1])
+		last--;
+	return (first + last) / 2 & ~7ull;
+}
+
 void __wrap_pm_copy_nt_any(struct pm *pm, moff_t off, const void *src, uint64_t len)
 {
 	if (kill_at && --kill_at == 0) {
-		__real_pm_copy_nt_any(pm, off, src, len / 2);
+		__real_pm_copy_nt_any(pm, off, src, tear(pm_at(pm, off), src, len));
 		_exit(0);
 	}
 	__real_pm_copy_nt_any(pm, off, src, len);
+}
+
+/* The same volume each time, so that a case can be tried again. */
+int __wrap_hash_random(void *p, size_t len);
+int __wrap_hash_random(void *p, size_t len)
+{
+	static uint64_t n;
+	uint64_t x = rng_mix(++n * 0x9e3779b97f4a7c15ull);
+
+	memset(p, (int)n, len);
+	memcpy(p, &x, len < 8 ? len : 8);
+	return 0;
 }
 
 static void wrong(const char *what)
@@ -158,8 +182,9 @@ static bool do_outside(struct image *im, const struct object *o)
 	return true;
 }
 
-static bool do_cross(struct image *im, const struct object *o, struct rng *r)
+static bool do_cross(struct image *im, struct manifest *m, const struct object *o, struct rng *r)
 {
+	unsigned k;
 	void *p = im->bytes + o->off;
 	le64_t *w = p;
 	const struct object *other = image_pick(im, o->kind, rng_next(r));
@@ -177,9 +202,18 @@ static bool do_cross(struct image *im, const struct object *o, struct rng *r)
 	case OBJ_INODE: {
 		struct fmt_inode *i = p, *j = (void *)(im->bytes + other->off);
 
-		if (!le64_get(i->root) || !le64_get(j->root) || i == j)
+		for (k = 0; k < 500 && (i->height == 0 || j->height > 0 || !le64_get(j->root) || i == j); k++) {
+			other = image_pick(im, OBJ_INODE, rng_next(r));
+			if (i->height == 0 && S_ISREG(le32_get(((struct fmt_inode *)(void *)(im->bytes + other->off))->mode)))
+				i = (void *)(im->bytes + other->off);	/* a file's map, to lead into another's content */
+			else
+				j = (void *)(im->bytes + other->off);
+		}
+		if (!le64_get(i->root) || !le64_get(j->root) || i == j || le64_get(i->ino) < FMT_INO_FIRST)
 			return false;
+		damage_hits(im, m, (uint64_t)((uint8_t *)i - im->bytes), sizeof(*i));
 		seal_root(im, i, entry_to(le64_get(i->root), le64_get(j->root) & 0xffffffffff));
+		i->csum = le64_of(fmt_inode_csum(&im->geo, i));
 		break;
 	}
 	case OBJ_DIRENT:
@@ -290,7 +324,7 @@ static bool apply(struct base *b, const struct object *o, enum damage how, struc
 	case OUTSIDE:
 		return do_outside(im, o);
 	case CROSS:
-		return do_cross(im, o, r);
+		return do_cross(im, &b->m, o, r);
 	case CYCLE:
 		return o->kind == OBJ_DIRENT ? dir_cycle(im, r) : o->kind == OBJ_NODE && node_cycle(im, o);
 	default:
@@ -580,7 +614,21 @@ struct kill_case {
 static void damage_for(const struct kill_case *k)
 {
 	struct rng r = {k->seed * 7919};
+	const struct object *o;
 	unsigned i;
+
+	/* a directory that loses a bucket, and is built again */
+	do
+		o = image_pick(&bases[0].im, OBJ_BUCKET, rng_next(&r));
+	while (o->ino == FMT_INO_ROOT);
+	for (i = 0; i < bases[0].im.n && !k->preen; i++) {
+		const struct object *e = &bases[0].im.obj[i];
+
+		if (e->kind == OBJ_ENTRY && e->ino == o->ino && e->level == 0) {
+			apply(&bases[0], e, ZERO, &r);
+			break;
+		}
+	}
 
 	for (i = 0; i < 4; i++)
 		if (k->preen ? !apply(&bases[0], image_pick(&bases[0].im, OBJ_LINE, rng_next(&r)), FLIP, &r) : !random_damage(&bases[0], &r))
@@ -615,7 +663,21 @@ static void kill_after(void *ctx)
 		wrong(r.unrepaired ? res->first : "the next repair");
 	*res->first = '\0';
 	after(&bases[0].m, true);
+	(void)check(0, &r);
+	res->findings = r.names;
 	res->done = true;
+}
+
+static void kill_straight(void *ctx)
+{
+	damage_for(ctx);
+	one_case(&bases[0], true);
+	if (!res->left && !res->refused) {
+		struct hf_check_result r;
+
+		(void)check(0, &r);
+		res->findings = r.names;
+	}
 }
 
 static unsigned told(const char *what, uint64_t seed, uint64_t at)
@@ -630,8 +692,15 @@ static unsigned kill_one(uint64_t seed, uint64_t *kills)
 {
 	struct kill_case k = {.seed = seed, .at = 1};
 	unsigned bad = 0;
+	uint64_t intact, names;
 	bool done = false;
 
+	in_child(kill_straight, &k);	/* what is there in the end must not depend on the kill */
+	if (res->left || res->refused)
+		return 0;		/* it is not repaired in one go: another test's */
+	bad += told("straight", seed, 0);
+	intact = res->intact;
+	names = res->findings;
 	for (; !done && !bad; k.at += k.at < 40 ? 1 : 1 + k.at / 16) {
 		memset(res, 0, sizeof(*res));
 		fflush(stdout);
@@ -643,9 +712,13 @@ static unsigned kill_one(uint64_t seed, uint64_t *kills)
 		}
 		waitpid(pid, NULL, 0);
 		done = res->done;
-		if (done && (res->refused || res->left))
-			return 0;		/* it is not repaired in one go: another test's */
 		in_child(kill_after, &k);
+		if (!res->wrong && (res->intact != intact || res->findings != names)) {
+			res->wrong = true;
+			snprintf(res->text, sizeof(res->text), "%llu files as they were and %llu names, not %llu and %llu",
+				 (unsigned long long)res->intact, (unsigned long long)res->findings, (unsigned long long)intact,
+				 (unsigned long long)names);
+		}
 		bad += told("killed", seed, k.at);
 		++*kills;
 	}
