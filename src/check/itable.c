@@ -78,15 +78,31 @@ static bool misplaced(const struct check *c, uint64_t block, mblk_t b)
 	return other;
 }
 
+/* A bitmap has no form of its own; the first is where it always is, and inodes are none. */
+static bool no_bitmap(const struct check *c, uint64_t group, mblk_t b)
+{
+	const struct fmt_inode *i = (const struct fmt_inode *)pm_at(c->pm, mblk_to_moff(b));
+	uint64_t k, ino;
+
+	if (group == 0)
+		return b.v != FMT_BLK_ITBITMAP;
+	for (k = 0; k < FMT_INODES_PER_BLOCK; k++) {
+		ino = le64_get(i[k].ino);
+		if (ino && ino % FMT_INODES_PER_BLOCK == k && fmt_inode_verify(&c->geo, &i[k], INUM(ino)) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* An entry of the map with a right check can still be the wrong one, made by who could seal it. */
 static mblk_t right_block(struct check *c, const struct itable_ctx *t, mblk_t b)
 {
-	uint64_t in_group = t->expect % FMT_IGROUP_BLOCKS;
+	bool bitmap = t->expect % FMT_IGROUP_BLOCKS == 0;
 
-	if (in_group == 0 || !misplaced(c, c->iblocks, b))
+	if (bitmap ? !no_bitmap(c, c->igroups, b) : !misplaced(c, c->iblocks, b))
 		return b;
 	if (!check_mend(c, CHECK_MEND_ALL, "the right one will be looked for", "inode", FMT_INO_ITABLE, b.v << HF_BLOCK_SHIFT,
-			"block %llu of the inode table does not hold its inodes", (unsigned long long)t->expect))
+			"block %llu of the inode table does not hold what it should", (unsigned long long)t->expect))
 		return b;
 	check_map_insert(c, INUM(FMT_INO_ITABLE), FBLK(t->expect), MBLK_NULL);
 	return MBLK_NULL;
