@@ -17,13 +17,15 @@ static const struct volume_target {
 	const char *name;
 	uint32_t kinds;
 	bool crashed;		/* the image was not unmounted */
+	bool repair;		/* fsck first, and what it says must be so */
 } targets[] = {
-	{"journal", BIT(SUPER) | BIT(CKPT) | BIT(RECORD) | BIT(NEW_RECORD) | BIT(RAW) | BIT(OP), true},
-	{"inode", BIT(INODE) | BIT(INODE_BITS) | BIT(COPY_INODE) | BIT(ORPHAN) | BIT(ALLOC) | BIT(OP), true},
-	{"map", BIT(ENTRY) | BIT(INODE) | BIT(ALLOC) | BIT(ORPHAN) | BIT(COPY_BLOCK) | BIT(OP), false},
-	{"directory", BIT(BUCKET) | BIT(TAGS) | BIT(DIRENT) | BIT(INODE) | BIT(COPY_BLOCK) | BIT(OP), false},
-	{"xattr", BIT(XATTR) | BIT(INODE) | BIT(ENTRY) | BIT(OP), false},
-	{"image", (1u << FUZZ_KINDS) - 1, true},
+	{"journal", BIT(SUPER) | BIT(CKPT) | BIT(RECORD) | BIT(NEW_RECORD) | BIT(RAW) | BIT(OP), true, false},
+	{"inode", BIT(INODE) | BIT(INODE_BITS) | BIT(COPY_INODE) | BIT(ORPHAN) | BIT(ALLOC) | BIT(OP), true, false},
+	{"map", BIT(ENTRY) | BIT(INODE) | BIT(ALLOC) | BIT(ORPHAN) | BIT(COPY_BLOCK) | BIT(OP), false, false},
+	{"directory", BIT(BUCKET) | BIT(TAGS) | BIT(DIRENT) | BIT(INODE) | BIT(COPY_BLOCK) | BIT(OP), false, false},
+	{"xattr", BIT(XATTR) | BIT(INODE) | BIT(ENTRY) | BIT(OP), false, false},
+	{"image", (1u << FUZZ_KINDS) - 1, true, false},
+	{"repair", (1u << FUZZ_KINDS) - 1, true, true},
 };
 
 static const struct volume_target *target(void)
@@ -170,6 +172,27 @@ static unsigned edit(const uint8_t *data, size_t size, struct fuzz_step *s, uint
 	return n;
 }
 
+/* fsck repairs. When it says that nothing is left, a second run finds nothing. mem: the image that comes of it. */
+static void repair(uint8_t *mem)
+{
+	struct hf_check_options say = {.struct_size = sizeof(say), .finding = print_finding}, look = {.struct_size = sizeof(look)};
+	struct hf_check_options mend = {.struct_size = sizeof(mend), .flags = HF_CHECK_REPAIR};
+	struct hf_check_result first, again;
+	char path[64];
+	int fd = file_of(mem, path), err = check_path(path, &mend, &first);
+
+	if (!err) {
+		err = check_path(path, &look, &again);
+		FUZZ_MUST(!err, "after a repair: %s", hf_errormsg());
+		if (again.findings && !first.unrepaired)
+			(void)check_path(path, &say, &again);
+		FUZZ_MUST(!again.findings || first.unrepaired, "a repair of %llu findings leaves %llu", (unsigned long long)first.findings,
+			  (unsigned long long)again.findings);
+	}
+	FUZZ_MUST(pread(fd, mem, FUZZ_BYTES, 0) == (ssize_t)FUZZ_BYTES, "no memory");
+	close(fd);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz_step s[FUZZ_STEPS_MAX];
@@ -180,6 +203,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	int err;
 
 	journal_thread_number(1);
+	if (target()->repair)
+		repair(mem);
 	take_supers(mem, &before);
 	err = mount(mem, &v);
 	if (err) {
