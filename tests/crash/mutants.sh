@@ -7,7 +7,7 @@
 #
 # --table: as docs/TESTING.md has it. Seconds are of the exploration, milliseconds (not in the table) of the process that replays.
 # A patch that does not apply any more is a failure: it must be kept up to date. First line of a patch:
-#	what: ...; class: ...; workload: NAME
+#	what: ...; class: ...; workload: NAME[; seconds: S]
 set -u
 src=$(cd "$1" && pwd) || exit 2
 shift
@@ -81,7 +81,8 @@ for p in $patches; do
 		grep -m 3 error: "$work/log"
 		bad=1
 	else
-		timeout 600 "$bin" --seconds "$seconds" "$load" >"$work/out" 2>&1
+		limit=$(field seconds "$p")
+		timeout 600 "$bin" --seconds "${limit:-$seconds}" "$load" >"$work/out" 2>&1
 		ret=$?
 		if [ $ret -eq 1 ]; then
 			line=$(grep FAILED "$work/out") id=$(sed -n 's/^ *id //p' "$work/out" | head -1)
