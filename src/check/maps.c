@@ -52,8 +52,8 @@ static void mend_damaged(struct map_ctx *m, const struct map_visit *v)
 		check_put_entry(c, m->owner, m->fork, v->where, right);
 }
 
-/* Who was seen first keeps the blocks, for nothing says whose they are. The other gets a copy, as long as there is space; but for a node,
- * whose entries verify for one owner only, and the inode table, which looks for the right block. */
+/* Who was seen first keeps the blocks, for nothing says whose they are. The other gets a copy, as long as there is space, also of a node
+ * (its entries verify for one owner only, and the next round sees whose it is); but for the inode table, which looks for the right block. */
 static void mend_twice(struct map_ctx *m, const struct map_visit *v, uint64_t n, uint64_t twice, mblk_t first)
 {
 	struct check *c = m->c;
@@ -62,7 +62,7 @@ static void mend_twice(struct map_ctx *m, const struct map_visit *v, uint64_t n,
 
 	if (check_wait(c))		/* until all that is no owner at all is gone */
 		return;
-	if (kind != FMT_ENT_NODE && m->owner.v != FMT_INO_ITABLE && c->mend == CHECK_MEND_ALL)
+	if (m->owner.v != FMT_INO_ITABLE && c->mend == CHECK_MEND_ALL)
 		copy = check_clone(c, fmt_entry_blk(v->entry), n);
 	if (!check_mend(c, CHECK_MEND_ALL, mblk_is_null(copy) ? "they were taken from the second owner" : "the second owner got a copy",
 			m->structure, m->owner.v, first.v << HF_BLOCK_SHIFT,
@@ -71,7 +71,8 @@ static void mend_twice(struct map_ctx *m, const struct map_visit *v, uint64_t n,
 		return;
 	check_put_entry(c, m->owner, m->fork, v->where,
 			mblk_is_null(copy) ? 0
-					   : fmt_entry_make(fmt_map_key(&c->geo, m->owner, m->fork), v->level, v->fblk, kind, copy, 0));
+					   : fmt_entry_make(fmt_map_key(&c->geo, m->owner, m->fork), v->level, v->fblk, kind, copy,
+							    v->entry & FMT_ENT_PUNCHED));
 }
 
 static int map_visit(void *ctx, const struct map_visit *v)
