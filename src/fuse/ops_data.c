@@ -41,8 +41,7 @@ static bool data_kills(fuse_req_t req, const struct fuse_file_info *write)
 	return (m->killpriv || (m->opt.direct_io && write)) && fuse_req_ctx(req)->uid != 0;
 }
 
-/* With O_APPEND the library adds at the end, whatever the offset, which is the kernel's idea of the end: the same, for it holds the
- * file meanwhile. */
+/* Of a write with O_APPEND the offset is the end: the kernel keeps all others from the file meanwhile. */
 void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t size, off_t off, struct fuse_file_info *fi)
 {
 	ssize_t n = data_kills(req, fi) ? data_drops_setid(file_of(fi)) : 0;
@@ -77,11 +76,15 @@ void op_lseek(fuse_req_t req, fuse_ino_t node, off_t off, int whence, struct fus
 		(void)fuse_reply_lseek(req, at);
 }
 
+/* The answer has 32 bits. */
+#define COPY_MAX 0x7ffff000u
+
 void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t off_in, struct fuse_file_info *fi_in, fuse_ino_t out, off_t off_out,
 			struct fuse_file_info *fi_out, size_t len, int flags)
 {
 	ssize_t n = flags ? -EINVAL
-			  : hf_copy_file_range(file_of(fi_in), (uint64_t)off_in, file_of(fi_out), (uint64_t)off_out, len);
+			  : hf_copy_file_range(file_of(fi_in), (uint64_t)off_in, file_of(fi_out), (uint64_t)off_out,
+					       len < COPY_MAX ? len : COPY_MAX);
 
 	(void)in;
 	(void)out;

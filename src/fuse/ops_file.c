@@ -7,12 +7,12 @@
 
 #define DAY_NS (24ll * 3600 * 1000000000ll)
 
+/* Not O_APPEND: the kernel gives each such write the end as its offset, and writes pages of a mapping back by whatever handle the file
+ * has, to where they belong. */
 static unsigned open_flags(const struct fuse_file_info *fi)
 {
 	unsigned flags = (unsigned)fi->flags & O_ACCMODE;
 
-	if (fi->flags & O_APPEND)
-		flags |= HF_O_APPEND;
 	return fi->flags & O_NOATIME ? flags | HF_O_NOATIME : flags;
 }
 

@@ -191,6 +191,33 @@ static void test_append(void)
 		YES(seen[w] == LINES);
 }
 
+/* O_APPEND is for writes, and as long as it is set: pages of a mapping go to where they belong. */
+static void test_append_else(bool direct_io)
+{
+	int fd = open("ae", O_RDWR | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644);
+	struct stat st;
+	char *p;
+
+	YES(fd >= 0 && write(fd, "0123456789", 10) == 10);
+	if (!direct_io) {
+		p = mmap(NULL, 10, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		YES(p != MAP_FAILED);
+		p[1] = 'm';
+		OK(msync(p, 10, MS_SYNC));
+		p[1] = '1';
+		OK(munmap(p, 10));
+		OK(fsync(fd));
+	}
+	OK(fcntl(fd, F_SETFL, 0));
+	YES(pwrite(fd, "x", 1, 0) == 1);
+	OK(fcntl(fd, F_SETFL, O_APPEND));
+	YES(pwrite(fd, "y", 1, 0) == 1);
+	OK(fstat(fd, &st));
+	YES(st.st_size == 11);
+	close(fd);
+	YES(file_is("ae", "x123456789y"));
+}
+
 static void test_ranges(void)
 {
 	int fd = file_new("r", ""), to = file_new("r2", "");
@@ -458,6 +485,7 @@ int main(int argc, char **argv)
 	test_tmpfile();
 	test_handles();
 	test_append();
+	test_append_else(direct_io);
 	test_ranges();
 	test_mmap(direct_io);
 	test_rename();
