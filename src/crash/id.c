@@ -173,6 +173,16 @@ int id_set_choices(const char *list, struct builder *b)
 	return 0;
 }
 
+static bool word(const char **at, const char *w)
+{
+	size_t n = strlen(w);
+
+	if (strncmp(*at, w, n) != 0)
+		return false;
+	*at += n;
+	return true;
+}
+
 static bool parse_level(const char **at, char letter, struct id_level *out)
 {
 	uint64_t v;
@@ -185,18 +195,22 @@ static bool parse_level(const char **at, char letter, struct id_level *out)
 	out->point = (uint32_t)v;
 	out->list = *at;
 	out->kind = ID_CHOICES;
-	if (strncmp(*at, "kill", 4) == 0)
-		out->kind = ID_KILL;
-	else if (strncmp(*at, "stray", 5) == 0)
-		out->kind = ID_STRAY;
-	else if (strncmp(*at, "bad", 3) == 0) {
-		*at += 3;
-		out->kind = ID_BAD;
-		return number(at, UINT32_MAX, &out->page);
-	} else if (**at != '+' && **at != '-')
+	if (**at == '+' || **at == '-') {
+		*at += strcspn(*at, ".");
+		return true;
+	}
+	/* Only the first crash is one of these, and only after a kill come others. */
+	if (letter != 'p')
 		return false;
-	*at += strcspn(*at, ".");
-	return true;
+	if (word(at, "kill")) {
+		out->kind = ID_KILL;
+		return **at == 0 || **at == '.';
+	}
+	out->kind = ID_STRAY;
+	if (word(at, "stray"))
+		return **at == 0;
+	out->kind = ID_BAD;
+	return word(at, "bad") && number(at, UINT32_MAX, &out->page) && **at == 0;
 }
 
 int id_parse(const char *text, struct id *out)

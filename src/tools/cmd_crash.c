@@ -427,6 +427,8 @@ int cmd_crash(int argc, char **argv)
 		return tool_usage("--threads goes with neither --depth nor --ops");
 	if (c.threads && c.bad_pages)
 		return tool_usage("--threads does not go with --poison");
+	if (c.threads && c.parts > 1)
+		return tool_usage("--threads does not go with --part: give each process a seed of its own");
 	if (c.seconds < 0)
 		c.seconds = c.depth || c.threads ? 0 : DEFAULT_SECONDS;
 	status = crash_run(&c);

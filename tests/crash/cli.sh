@@ -24,6 +24,10 @@ done
 "$bin" crash --ops nothing >/dev/null 2>&1 && fail "an unknown operation is taken"
 "$bin" crash --depth 9 >/dev/null 2>&1 && fail "a depth of 9 is taken"
 "$bin" crash --replay s1.w >/dev/null 2>&1 && fail "a bad id is taken"
+for id in s1.w16.p1killed s1.w16.p1bad3.r2- s1.w16.p1-.r1kill s1.w16.p1stray.r1-; do
+	"$bin" crash --replay $id >/dev/null 2>&1 && fail "$id is taken"
+done
+"$bin" crash --threads 4 --part 1/2 --sequences 1 >/dev/null 2>&1 && fail "parts of runs of threads are taken"
 # Operation 1 of the table, first setup: an image that passes.
 "$bin" crash --replay s1.w16.p1- >/dev/null || fail "a replay of a good image"
 # The first run of two threads, eight operations each.
