@@ -10,7 +10,7 @@ enum { VISITED_MAX = 8 << 20 };
 /* See slow_from. */
 enum { SLOW_FROM_ONE = 2, SLOW_FROM = 8 };
 
-/* The stores, flushes and fences of a step: where and in which order. */
+/* The stores with their bytes, the flushes and the fences of a step, in their order. */
 struct trace {
 	uint64_t events, hash;
 };
@@ -36,6 +36,8 @@ struct fs_runner {
 	struct snap *idle[FS_STEPS_MAX + 1];
 	struct trace trace[FS_STEPS_MAX]; /* of each */
 	struct trace *tracing;
+	bool left_out[FS_SEQUENCE_MAX]; /* operations, in the rehearsal of the others */
+	uint64_t others;		/* what these do: their traces */
 	struct origin origin[FS_SETUPS_USED];
 };
 
@@ -159,6 +161,8 @@ static void on_stage_event(void *ctx, enum media_event what, uint64_t off, uint6
 		return;
 	r->tracing->events++;
 	r->tracing->hash = hash_mix2(hash_mix2(r->tracing->hash ^ off, len), what);
+	if (what == MEDIA_STORE || what == MEDIA_STORE_NT)
+		r->tracing->hash = hash_bytes(r->stage->mem + off, len, r->tracing->hash);
 }
 
 static int stage_with(struct fs_runner *r, const struct origin *from)
@@ -275,6 +279,16 @@ static int rehearse_idle(struct fs_runner *r, hf_volume *vol)
 	return err;
 }
 
+/* The full lane of a run; and as before, the stage only keeps what was touched. */
+static int rehearse_fill(struct fs_runner *r, hf_volume *vol)
+{
+	struct fs_world w = {.vol = vol, .media = r->stage};
+	int err = r->seq.setup == FS_LANE_FULL ? fs_fill_lane(&w, "A") : 0;
+
+	r->stage->light = true;
+	return err;
+}
+
 static int rehearse_once(struct fs_runner *r, int (*ops)(struct fs_runner *r, hf_volume *vol))
 {
 	hf_volume *vol;
@@ -285,7 +299,9 @@ static int rehearse_once(struct fs_runner *r, int (*ops)(struct fs_runner *r, hf
 	inode_set_now(CRASH_EPOCH_NS);
 	err = hf_crash_media_mount(r->stage, &vol);
 	if (!err) {
-		err = ops(r, vol);
+		err = rehearse_fill(r, vol);
+		if (!err)
+			err = ops(r, vol);
 		closed = volume_close(vol);
 		err = err ? err : closed;
 	}
@@ -327,35 +343,76 @@ static bool is_idle(const struct fs_runner *r, unsigned nth)
 	return true;
 }
 
+static uint64_t add_trace(uint64_t h, const struct trace *t)
+{
+	return t->events ? hash_mix2(h ^ t->hash, t->events) : h;
+}
+
 static uint64_t whole_trace(const struct fs_runner *r)
 {
 	uint64_t h = 0;
 
 	for (unsigned i = 0; i < r->nsteps; i++)
-		if (r->trace[i].events)
-			h = hash_mix2(h ^ r->trace[i].hash, r->trace[i].events);
+		h = add_trace(h, &r->trace[i]);
 	return h;
 }
 
-/* The sequence without its idle operations has the same stores, flushes and fences at the same
- * places in the same order, and so the same crash states, but for times and for the bytes of the
- * patterns. Had an idle one left something in memory that makes a difference, it would show in
- * them. Afterwards 's' is to be rehearsed again, unless *same. */
-static int find_shorter(struct fs_runner *r, const struct fs_sequence *s, bool *same)
+static int look_at_all(hf_volume *vol)
 {
-	struct fs_sequence shorter = {.setup = s->setup};
-	uint64_t want = whole_trace(r);
-	int err = 0;
+	struct snap *s;
+	int err = snap_take(vol, &s);
 
-	for (unsigned i = 0; i < s->n; i++)
-		if (!is_idle(r, i))
-			shorter.op[shorter.n++] = s->op[i];
-	*same = shorter.n == 0 && s->n > 1;
-	if (shorter.n == 0 || shorter.n == s->n)
+	snap_free(s);
+	return err;
+}
+
+/* As rehearse_ops(), but that some operations are left out: the others store the same patterns at
+ * the same times. What is read in between sets times, too. */
+static int rehearse_others(struct fs_runner *r, hf_volume *vol)
+{
+	struct fs_world w = {.vol = vol, .media = r->stage};
+	int err = look_at_all(vol);
+
+	r->others = 0;
+	for (unsigned i = 0; i < r->nsteps && !err; i++) {
+		struct trace t = {0};
+
+		inode_set_now(CRASH_EPOCH_NS + (i + 1) * 1000000000ll);
+		r->tracing = &t;
+		if (!r->left_out[r->step[i].nth])
+			err = fs_fatal(do_step(r, &w, i));
+		r->tracing = NULL;
+		r->others = add_trace(r->others, &t);
+		if (!err)
+			err = look_at_all(vol);
+	}
+	fs_world_end(&w);
+	return err;
+}
+
+/* Without its idle operations the sequence has the same stores of the same bytes, the same flushes
+ * and fences in the same order, and so the same crash states; and that is the shorter sequence, but
+ * for times and for the bytes of the patterns. Had an idle one left something in memory that makes
+ * a difference, it would show in them. Not so where another thread would do what is left. */
+static int find_shorter(struct fs_runner *r, bool *same)
+{
+	unsigned left = 0;
+	int err;
+
+	for (unsigned i = 0; i < r->seq.n; i++) {
+		r->left_out[i] = is_idle(r, i);
+		if (r->left_out[i])
+			continue;
+		if (r->seq.setup == FS_TWO_THREADS && (i - left) % 2)
+			return 0;
+		left++;
+	}
+	*same = left == 0 && r->seq.n > 1;
+	if (left == 0 || left == r->seq.n)
 		return 0;
-	err = rehearse(r, &shorter);
-	*same = !err && whole_trace(r) == want;
-	return err || *same ? err : rehearse(r, s);
+	err = rehearse_once(r, rehearse_others);
+	*same = !err && r->others == whole_trace(r);
+	return err;
 }
 
 /* ---- the questions */
@@ -537,7 +594,7 @@ int fs_runner_explore(struct fs_runner *r, const struct fs_sequence *s, struct h
 	memset(out, 0, sizeof(*out));
 	*same = false;
 	if (!err)
-		err = find_shorter(r, s, same);
+		err = find_shorter(r, same);
 	return err || *same ? err : crash_explore(&r->opts, &r->arena, NULL, out);
 }
 

@@ -190,6 +190,11 @@ static void test_same(void)
 	/* The thread that does the second one has a lane of its own. */
 	CU_ASSERT(!explore(r, FS_TWO_THREADS, "create foo", "unlink foo", &res));
 	CU_ASSERT(res.images > 0);
+	CU_ASSERT(explore(r, FS_TWO_THREADS, "unlink foo", "create A/bar", &res));
+	/* A checkpoint, but only where there is something to take in. */
+	CU_ASSERT(!explore(r, FS_LANE_FULL, "syncfs ", "rmdir B", &res));
+	CU_ASSERT(res.images > 0);
+	CU_ASSERT(explore(r, 1, "syncfs ", "rmdir B", &res));
 	fs_runner_free(r);
 }
 
