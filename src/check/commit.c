@@ -14,7 +14,10 @@
  * Interrupted before the first fence of 4 the volume is as it was, for a torn first superblock means that the second counts. After
  * it the list is there in full, and step 5 can be done again from its start any number of times. In 6 a torn first superblock means
  * that the second counts, which is final. Where free space is short the repair is made without a list, but only with an undo file:
- * the mark then says that what stands there is a mixture, and 'fsck --undo' or another repair gets out of it. */
+ * the mark then says that what stands there is a mixture, and 'fsck --undo' or another repair gets out of it.
+ *
+ * An undo is made without a list, always: what is free nobody knows, for the old allocation lines may be what was damaged, and those of
+ * an interrupted repair are not there yet. The undo file itself is what it can be done again from. */
 #include "check/image.h"
 #include <stdlib.h>
 
@@ -26,6 +29,7 @@ struct commit {
 	uint64_t *blk;			/* what is to be written; the two superblocks are the last two */
 	uint64_t n;
 	uint64_t at;			/* where free blocks are looked for */
+	bool undo;			/* without a list */
 };
 
 static uint64_t last_block(const struct geo *g)
@@ -170,13 +174,18 @@ static int both_supers(struct pm *medium, const struct geo *g, const struct fmt_
 	return write_super(medium, g, *s, !g->used_copy);
 }
 
-static int mark(struct commit *m, uint64_t head)
+static struct fmt_super marked(struct fmt_super s, uint64_t head)
 {
-	struct fmt_super s = m->base;
-	int err;
-
 	s.incompat = le64_of(le64_get(s.incompat) | FMT_INCOMPAT_REPAIR);
 	s.repair = le64_of(head);
+	return s;
+}
+
+static int mark(struct commit *m, uint64_t head)
+{
+	struct fmt_super s = marked(m->base, head);
+	int err;
+
 	err = write_super(m->medium, m->geo, s, 0);
 	return err ? err : write_super(m->medium, m->geo, s, 1);
 }
@@ -199,17 +208,20 @@ static int write_in_place(struct commit *m)
 
 static int commit_run(struct commit *m, const char *undo_path)
 {
+	struct fmt_super now;
 	uint64_t head = 0;
 	int err = undo_path ? check_undo_write(m->img, undo_path, m->blk, m->n) : 0;
 
 	if (!err)
 		err = read_base(m->medium, m->geo, &m->base);
-	/* A volume that is marked already has no list that could be finished, or is being undone. */
-	if (!err && !m->geo->repairing)
-		err = both_supers(m->medium, m->geo, &m->base);
 	if (err)
 		return err;
-	err = write_list(m, &head);
+	/* A volume that is marked already has no list that could be finished, or is being undone. */
+	now = m->geo->repairing ? marked(m->base, m->geo->redo.v) : m->base;
+	err = both_supers(m->medium, m->geo, &now);
+	if (err)
+		return err;
+	err = m->undo ? 0 : write_list(m, &head);
 	if (err == -ENOSPC && undo_path) {
 		head = 0;
 		err = 0;
@@ -222,15 +234,29 @@ static int commit_run(struct commit *m, const char *undo_path)
 	return err ? err : write_in_place(m);
 }
 
-int check_image_commit(struct check_image *img, const char *undo_path)
+static int commit(struct check_image *img, const char *undo_path, bool undo)
 {
-	struct commit m = {.img = img, .medium = img->medium, .geo = &img->geo, .at = img->geo.first_data.v};
+	struct commit m = {.img = img, .medium = img->medium, .geo = &img->geo, .at = img->geo.first_data.v, .undo = undo};
 	int err = list_blocks(&m);
 
 	if (!err && m.n)
 		err = commit_run(&m, undo_path);
 	free(m.blk);
+	return err;
+}
+
+int check_image_commit(struct check_image *img, const char *undo_path)
+{
+	int err = commit(img, undo_path, false);
+
 	return err ? err_prefix(err, "writing the repair") : 0;
+}
+
+int check_image_commit_undo(struct check_image *img)
+{
+	int err = commit(img, NULL, true);
+
+	return err ? err_prefix(err, "undoing the repair") : 0;
 }
 
 /* ---- finishing */

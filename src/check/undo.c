@@ -130,6 +130,14 @@ static int read_head(FILE *f, const char *path, const struct geo *g, uint64_t *c
 	return 0;
 }
 
+/* A superblock that a repair was writing when it was interrupted. */
+static bool is_torn_super(const struct check_image *img, uint64_t block, const void *now)
+{
+	if (block != FMT_BLK_SUPER && block != img->geo.nblocks - 1)
+		return false;
+	return geo_verify_super(now, img->medium->size, block != FMT_BLK_SUPER) != 0;
+}
+
 static int read_block(FILE *f, const char *path, const struct check_image *img, struct undo_block *b)
 {
 	const void *now;
@@ -142,7 +150,7 @@ static int read_block(FILE *f, const char *path, const struct check_image *img, 
 		return err_set(-EBADMSG, "%s: is damaged", path);
 	now = pm_at(img->medium, mblk_to_moff(MBLK(block)));
 	if (!img->geo.repairing && memcmp(now, b->old, HF_BLOCK_SIZE) != 0 &&
-	    hash_bytes(now, HF_BLOCK_SIZE, block) != le64_get(b->repaired))
+	    hash_bytes(now, HF_BLOCK_SIZE, block) != le64_get(b->repaired) && !is_torn_super(img, block, now))
 		return err_set(-ESTALE, "%s: block %llu of the volume was changed after the repair; nothing was put back", path,
 			       (unsigned long long)block);
 	return 0;
@@ -181,7 +189,7 @@ HF_API int hf_check_undo(const char *path, const char *undo_path)
 	if (!err)
 		err = load(f, undo_path, img);
 	if (!err)
-		err = check_image_commit(img, NULL);
+		err = check_image_commit_undo(img);
 	check_image_close(&img);
 	fclose(f);
 	return err;
