@@ -276,7 +276,8 @@ static int redo_entry(const struct pm *pm, const struct geo *g, const struct fmt
 	return fn ? fn(ctx, to, src) : 0;
 }
 
-/* Every entry of the list; fn NULL: they are only verified. Rising work, bounded by the volume, also for a list that is a circle. */
+/* Every entry of the list; fn NULL: they are only verified. Rising work, bounded by the volume, also for a list that is a circle. Each
+ * block is read once, for a crafted one may name itself. */
 static int redo_walk(const struct pm *pm, const struct geo *g, redo_fn *fn, void *ctx)
 {
 	uint64_t at = g->redo.v, left = g->nblocks / 2;
@@ -284,17 +285,18 @@ static int redo_walk(const struct pm *pm, const struct geo *g, redo_fn *fn, void
 	int err = 0;
 
 	for (; at && !err; at = left ? at : 0) {
-		const struct fmt_redo *r = (const struct fmt_redo *)pm_at(pm, mblk_to_moff(MBLK(at)));
+		struct fmt_redo r;
 
 		if (at < g->first_data.v || at >= last_block(g))
 			return err_set(-EUCLEAN, "the redo list of a repair lies outside the volume");
-		if (le32_get(r->magic) != FMT_REDO_MAGIC || le64_get(r->self) != at || le64_get(r->csum) != redo_csum(g, r) ||
-		    le32_get(r->count) > FMT_REDO_ENTRIES || left <= le32_get(r->count))
+		memcpy(&r, pm_at(pm, mblk_to_moff(MBLK(at))), sizeof(r));
+		if (le32_get(r.magic) != FMT_REDO_MAGIC || le64_get(r.self) != at || le64_get(r.csum) != redo_csum(g, &r) ||
+		    le32_get(r.count) > FMT_REDO_ENTRIES || left <= le32_get(r.count))
 			return err_set(-EBADMSG, "the redo list of a repair is damaged");
-		left -= le32_get(r->count) + 1;
-		for (i = 0; i < le32_get(r->count) && !err; i++)
-			err = redo_entry(pm, g, &r->entry[i], fn, ctx);
-		at = le64_get(r->next);
+		left -= le32_get(r.count) + 1;
+		for (i = 0; i < le32_get(r.count) && !err; i++)
+			err = redo_entry(pm, g, &r.entry[i], fn, ctx);
+		at = le64_get(r.next);
 		if (!at)
 			break;
 	}

@@ -850,6 +850,40 @@ static unsigned undo_kills(void)
 	return bad;
 }
 
+/* A list that overwrites itself while it is read, by a longer one that goes on up to the end of the volume and behind it. */
+static void hostile_list(void *ctx)
+{
+	uint8_t *bytes = bases[0].im.bytes;
+	struct fmt_super *s = (struct fmt_super *)(void *)bytes;
+	uint64_t n = VOLUME_BYTES / HF_BLOCK_SIZE, seed = le64_get(s->seed), at = n - 2, self = n - 3, other = n - 4;
+	struct fmt_redo *r = (struct fmt_redo *)(void *)(bytes + at * HF_BLOCK_SIZE);
+	struct fmt_redo_entry more = {le64_of(other), le64_of(other), le64_of(0)};
+	struct hf_check_result out;
+	uint8_t *p;
+
+	(void)ctx;
+	s->incompat = le64_of(le64_get(s->incompat) | FMT_INCOMPAT_REPAIR);
+	s->repair = le64_of(at);
+	s->csum = le64_of(geo_super_csum(s));
+	more.csum = le64_of(hash_bytes(bytes + other * HF_BLOCK_SIZE, HF_BLOCK_SIZE, hash_mix2(seed, other)));
+	for (p = (uint8_t *)r->entry; p < bytes + VOLUME_BYTES; p += sizeof(more))
+		memcpy(p, &more, min_u64(sizeof(more), (uint64_t)(bytes + VOLUME_BYTES - p)));
+	r->magic = le32_of(FMT_REDO_MAGIC);
+	r->count = le32_of(UINT32_MAX);
+	r->next = le64_of(0);
+	r->self = le64_of(at);
+	memcpy(bytes + self * HF_BLOCK_SIZE, r, HF_BLOCK_SIZE);
+	r->count = le32_of(1);
+	r->entry[0] = (struct fmt_redo_entry){le64_of(at), le64_of(self),
+					      le64_of(hash_bytes(bytes + self * HF_BLOCK_SIZE, HF_BLOCK_SIZE, hash_mix2(seed, at)))};
+	r->csum = le64_of(hash_bytes((const uint8_t *)r + 8, sizeof(*r) - 8, hash_mix2(seed, at)));
+	store(bytes);
+	(void)check(HF_CHECK_REPAIR, &out);
+	if (check(0, &out))
+		wrong("the check behind a list that overwrites itself");
+	res->done = true;
+}
+
 static bool volume_is(const uint8_t *bytes)
 {
 	uint8_t *now = malloc(VOLUME_BYTES);
@@ -892,6 +926,8 @@ static unsigned kills(uint64_t cases)
 	uint64_t n = 0;
 	unsigned bad = undo_kills();
 
+	in_child(hostile_list, NULL);
+	bad += told("a list that overwrites itself", 0, 0);
 	for (k.seed = 1; k.seed <= cases; k.seed++) {
 		bad += kill_one(k.seed, &n);
 		k.preen = false;
