@@ -19,15 +19,21 @@ void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t off, struct fus
 	free(buf);
 }
 
-/* What a change by somebody without the right to keep them takes from the file. */
-static int data_drops_setid(hf_file *file)
+/* What a change by somebody without the right to keep them takes from the file. The kernel would go on with the mode that it remembers,
+ * for stat and for exec: it is told, before the answer. */
+static int data_drops_setid(fuse_req_t req, fuse_ino_t node, hf_file *file)
 {
 	struct hf_setattr a = {.set = HF_SET_MODE};
 	struct hf_stat st;
 	int err = hf_fstat(file, &st);
 
 	a.mode = node_without_setid(st.mode);
-	return err || a.mode == st.mode ? err : hf_fsetattr(file, &a);
+	if (err || a.mode == st.mode)
+		return err;
+	err = hf_fsetattr(file, &a);
+	if (!err)
+		(void)fuse_lowlevel_notify_inval_inode(mount_of(req)->se, node, -1, 0);
+	return err;
 }
 
 /* A kernel that does not tell does it itself, but not where there is no page cache; and none tells with fallocate and
@@ -44,9 +50,8 @@ static bool data_kills(fuse_req_t req, const struct fuse_file_info *write)
 /* Of a write with O_APPEND the offset is the end: the kernel keeps all others from the file meanwhile. */
 void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t size, off_t off, struct fuse_file_info *fi)
 {
-	ssize_t n = data_kills(req, fi) ? data_drops_setid(file_of(fi)) : 0;
+	ssize_t n = data_kills(req, fi) ? data_drops_setid(req, node, file_of(fi)) : 0;
 
-	(void)node;
 	if (n == 0)
 		n = hf_pwrite(file_of(fi), buf, size, (uint64_t)off);
 	if (n < 0)
@@ -59,9 +64,8 @@ void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t off, off_t le
 {
 	int err = hf_fallocate(file_of(fi), mode, (uint64_t)off, (uint64_t)len);
 
-	(void)node;
 	if (!err && data_kills(req, NULL))
-		err = data_drops_setid(file_of(fi));
+		err = data_drops_setid(req, node, file_of(fi));
 	reply_err(req, err);
 }
 
@@ -87,9 +91,8 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t off_in, struct fuse
 					       len < COPY_MAX ? len : COPY_MAX);
 
 	(void)in;
-	(void)out;
 	if (n > 0 && data_kills(req, NULL))
-		(void)data_drops_setid(file_of(fi_out));
+		(void)data_drops_setid(req, out, file_of(fi_out));
 	if (n < 0)
 		reply_err(req, (int)n);
 	else

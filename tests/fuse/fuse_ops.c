@@ -349,6 +349,7 @@ static int setid_change(int fd, int how)
 static void test_setid(void)
 {
 	int fd = file_new("suid", "0123456789");
+	struct statx sx;
 	struct stat st;
 	pid_t pid;
 	int status;
@@ -364,6 +365,8 @@ static void test_setid(void)
 		if (pid == 0)
 			_exit(setid_change(fd, how));
 		YES(waitpid(pid, &status, 0) == pid && status == 0);
+		OK(statx(fd, "", AT_EMPTY_PATH, STATX_MODE, &sx));	/* nor does the kernel remember them */
+		YES((sx.stx_mode & 07777) == 0777);
 		OK(fstat(fd, &st));
 		YES((st.st_mode & 07777) == 0777);
 	}
