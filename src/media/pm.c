@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -131,16 +132,40 @@ static int pm_map(struct pm *pm, struct source *s)
 /* ---- libpmem2: its map object over our mapping. pmem2_map_new and pmem2_source_size are not
  * called: they crash on a device that is not under an ndctl namespace. */
 
+/* libpmem2 has a lock around its list of maps, and does not look after it at a fork: a child that is
+ * born meanwhile would wait for it for ever. So a fork waits for who is in there. */
+static pthread_mutex_t pmem2_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+static void pmem2_fork_prepare(void)
+{
+	pthread_mutex_lock(&pmem2_mutex);
+}
+
+static void pmem2_fork_done(void)
+{
+	pthread_mutex_unlock(&pmem2_mutex);
+}
+
+static void pmem2_at_fork(void)
+{
+	pthread_atfork(pmem2_fork_prepare, pmem2_fork_done, pmem2_fork_done);
+}
+
 static int pm_pmem2_attach(struct pm *pm)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	static const enum pmem2_granularity gran[] = {
 	    PMEM2_GRANULARITY_BYTE, PMEM2_GRANULARITY_CACHE_LINE, PMEM2_GRANULARITY_PAGE};
 	struct pm_priv *priv = pm_priv_of(pm);
 	int rc = pmem2_source_from_fd(&priv->source, pm->fd);
 
-	if (rc == 0)
+	pthread_once(&once, pmem2_at_fork);
+	if (rc == 0) {
+		pthread_mutex_lock(&pmem2_mutex);
 		rc = pmem2_map_from_existing(&priv->pmem2, priv->source, pm->base, pm->size,
 					     gran[pm->gran]);
+		pthread_mutex_unlock(&pmem2_mutex);
+	}
 	/* In a child, libpmem2 still knows the parent's maps, and this one may lie where one of
 	 * them lay. Our own instructions do as well. */
 	if (rc == 0 || rc == PMEM2_E_MAP_EXISTS)
@@ -238,8 +263,11 @@ static void pm_free(struct pm *pm)
 		poison_unregister(pm);
 		page_unregister(priv);
 	}
-	if (priv->pmem2)
+	if (priv->pmem2) {
+		pthread_mutex_lock(&pmem2_mutex);
 		pmem2_map_delete(&priv->pmem2);
+		pthread_mutex_unlock(&pmem2_mutex);
+	}
 	if (priv->source)
 		pmem2_source_delete(&priv->source);
 	/* In a child the range was not inherited, and may be in use for something else. */

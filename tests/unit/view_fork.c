@@ -109,6 +109,19 @@ static void rule_T6_child_is_killed(void)
 
 /* ---- a child may have a volume of its own, whatever the parent's threads were doing */
 
+/* gcc 12's AddressSanitizer does not take its allocator's locks at a fork: a child that is born while other threads
+ * allocate waits for one of them, now and then. */
+#if defined(__SANITIZE_ADDRESS__)
+#define ALLOCATOR_FORKS_BADLY true
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ALLOCATOR_FORKS_BADLY true
+#endif
+#endif
+#ifndef ALLOCATOR_FORKS_BADLY
+#define ALLOCATOR_FORKS_BADLY false
+#endif
+
 struct opener {
 	struct all *a;
 	_Atomic bool stop;
@@ -158,6 +171,8 @@ static void test_child_has_its_own(void)
 	struct opener m = {.a = &a};
 	pthread_t t[3];
 
+	if (ALLOCATOR_FORKS_BADLY)
+		return;
 	begin(&a);
 	for (unsigned i = 0; i < 3; i++)
 		CU_ASSERT_EQUAL(pthread_create(&t[i], NULL, open_and_close, &m), 0);
