@@ -1,7 +1,7 @@
 #!/bin/bash
 # Builds and runs all tests on Debian 12, installing the packages that are missing. One command, no set-up.
 #
-#   tests/run.sh [--quick] [--keep-going] [--build DIR]
+#   tests/run.sh [--quick] [--build DIR]
 #     --quick      one build (gcc), no sanitizers, no valgrind
 #     --build DIR  where to build (default: build/ beside this folder)
 #
