@@ -118,7 +118,7 @@ HF_API ssize_t hf_readlink(hf_volume *vol, const char *path, char *buf, size_t s
 	if (err)
 		return enter_leave(path_gone(err), "readlink");
 	memcpy(buf, target.s, len < size ? len : size);
-	return (ssize_t)len;
+	return enter_leave((ssize_t)len, "readlink");
 }
 
 /* -ESTALE: the old path's file was freed before it was locked. */
