@@ -166,7 +166,7 @@ int itable_reserve(struct fs *fs, inum_t near, inum_t *out)
 
 	*out = INUM_NULL;
 	for (int tries = 0; tries < DAMAGED_MAX; tries++) {
-		inum_t ino;
+		inum_t ino = INUM_NULL;
 
 		mtx_lock(&it->lock);
 		err = keep_locked(it, near, &ino);
