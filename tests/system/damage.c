@@ -492,21 +492,26 @@ void object_seal(struct image *im, const struct object *o)
 
 /* ---- who is hit */
 
+/* A file stands in the manifest once for each of its names. */
+static void hit_inode(struct manifest *m, uint64_t ino)
+{
+	uint64_t i;
+
+	for (i = 0; i < m->n; i++)
+		if (m->v[i].ino == ino)
+			m->v[i].hit = true;
+}
+
 void damage_hits(const struct image *im, struct manifest *m, uint64_t off, uint64_t len)
 {
 	uint64_t i, b;
 
 	for (b = off >> HF_BLOCK_SHIFT; b <= (off + len - 1) >> HF_BLOCK_SHIFT; b++)
-		for (i = 0; i < m->n; i++)
-			if (im->owner[b] == m->v[i].ino)
-				m->v[i].hit = true;
+		hit_inode(m, im->owner[b]);
 	for (i = 0; i < im->n; i++) {
 		const struct object *o = &im->obj[i];
-		struct known *k = NULL;
 
 		if (o->kind == OBJ_INODE && o->off < off + len && off < o->off + o->len)
-			k = damage_known(m, o->ino);
-		if (k)
-			k->hit = true;
+			hit_inode(m, o->ino);
 	}
 }
