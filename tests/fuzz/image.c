@@ -32,15 +32,15 @@ void fuzz_die(const char *cond, const char *fmt, ...)
 	abort();
 }
 
-uint8_t *fuzz_memory(uint64_t bytes, int private_of)
+uint8_t *fuzz_memory(uint64_t bytes, int file)
 {
 	uint64_t reserve = bytes + 2ull * HF_FRAME_SIZE;
 	uint8_t *raw = mmap(NULL, reserve, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *at;
-	int flags = MAP_FIXED | MAP_PRIVATE | (private_of < 0 ? MAP_ANONYMOUS : 0);
+	int flags = MAP_FIXED | (file < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
 
 	FUZZ_MUST(raw != MAP_FAILED, "no memory");
 	at = (uint8_t *)(uintptr_t)round_up_u64((uintptr_t)raw + HF_BLOCK_SIZE, HF_FRAME_SIZE);
-	FUZZ_MUST(mmap(at, bytes, PROT_READ | PROT_WRITE, flags, private_of, 0) != MAP_FAILED, "no memory");
+	FUZZ_MUST(mmap(at, bytes, PROT_READ | PROT_WRITE, flags, file, 0) != MAP_FAILED, "no memory");
 	return at;
 }
 

@@ -46,9 +46,8 @@ const struct fuzz_image *fuzz_image(bool crashed);
 #define FUZZ_MUST(cond, ...) do { if (!(cond)) fuzz_die(#cond, __VA_ARGS__); } while (0)
 void fuzz_die(const char *cond, const char *fmt, ...) __attribute__((noreturn, format(printf, 2, 3)));
 
-/* Memory with nothing mapped on either side, aligned to 2 MiB. private_of: a descriptor whose pages are copied when they are written
- * (fuzz_memory_reset drops the copies); -1: plain. */
-uint8_t *fuzz_memory(uint64_t bytes, int private_of);
+/* Memory with nothing mapped on either side, aligned to 2 MiB. file: what it shows; -1: nothing. */
+uint8_t *fuzz_memory(uint64_t bytes, int file);
 
 /* Names in the image, and some that are not there. */
 extern const char *const fuzz_paths[];
