@@ -8,6 +8,8 @@ for what in "$@"; do
 	test) want+=(g++ clang binutils libcunit1-dev valgrind attr rsync patch util-linux clang-format man-db groff-base
 		gcc-aarch64-linux-gnu libc6-dev-arm64-cross libclang-rt-14-dev liburing-dev libfabric-dev libfuse3-dev fuse3
 		git sqlite3 make fio stress-ng) ;;
+	guest) # shellcheck disable=SC2207
+		want+=($("${0%/*}/guest/pmem-guest" --packages)) ;;
 	*) echo "setup.sh: unknown set '$what'" >&2; exit 2 ;;
 	esac
 done
