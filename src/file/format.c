@@ -9,13 +9,6 @@
 
 static int format_refuse(const char *path, const struct probe *p, const struct hf_format_options *o)
 {
-	if (p->exists && !p->is_chardev_dax && !p->is_regular)
-		return err_set(-ENODEV, "%s: neither a device-DAX node nor a regular file", path);
-	if (p->system_ram)
-		return err_set(
-		    -ENODEV,
-		    "%s: in system-ram mode; daxctl reconfigure-device --mode=devdax gives it back",
-		    path);
 	if (p->locked)
 		return pm_lock_busy(path, p->pid);
 	if (p->read_only)

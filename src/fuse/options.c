@@ -130,6 +130,15 @@ static int option_path(const char *path, const char *what, char **out)
 	return EXIT_FAILED;
 }
 
+/* Of a device that is not there hf_mount has more to say. */
+static int option_volume(const char *path, char **out)
+{
+	if (access(path, F_OK) == 0 || errno != ENOENT)
+		return option_path(path, "volume", out);
+	*out = strdup(path);
+	return *out ? -1 : tool_fail(-ENOMEM, "%s", path);
+}
+
 /* Opened, for the kernel may remember attributes of a mount that is dead. */
 static int option_dir(const char *dir)
 {
@@ -151,7 +160,7 @@ static int options_operands(struct mount_options *o, int argc, char **argv)
 
 	if (argc - optind != 2)
 		return tool_usage("a VOLUME and a DIR are needed");
-	ret = option_path(argv[optind], "volume", &o->volume);
+	ret = option_volume(argv[optind], &o->volume);
 	if (ret < 0)
 		ret = option_path(argv[optind + 1], "directory to mount on", &o->dir);
 	if (ret < 0)

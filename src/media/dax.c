@@ -58,7 +58,11 @@ int dax_judge(const char *path, const struct dax_facts *f, bool want_write)
 	if (f->size == 0)
 		return err_set(-EINVAL, "%s: its size is 0 or cannot be found out", path);
 	if (want_write && f->read_only)
-		return err_set(-EROFS, "%s: its region is read-only", path);
+		return err_set(-EROFS,
+			       "%s: its region is read-only; it can be looked at and mounted read-only (-o ro). 'echo 0 "
+			       ">/sys/bus/nd/devices/%s/read_only' makes it writable, where the platform lets it",
+			       path,
+			       f->region[0] ? f->region : "<region>");
 	return 0;
 }
 
@@ -154,15 +158,16 @@ static bool path_up(char *path, const char *top)
 	return slash != path;
 }
 
-/* The nvdimm region above the device: the one directory on the way up that knows the persistence
- * domain. */
+/* The nvdimm region above the device: on the way up, the directory that knows the persistence domain or, where the platform says
+ * nothing of that (memmap=, virtio-pmem), whether it is read-only. */
 static bool find_region(const char *device, const char *top, char region[PATH_MAX])
 {
 	char line[64];
 
 	snprintf(region, PATH_MAX, "%s", device);
 	while (path_up(region, top)) {
-		if (sysfs_line(region, "persistence_domain", line, sizeof(line)))
+		if (sysfs_line(region, "persistence_domain", line, sizeof(line)) ||
+		    sysfs_line(region, "read_only", line, sizeof(line)))
 			return true;
 	}
 	return false;
@@ -183,17 +188,22 @@ static bool is_volatile(const char *device, const char *top)
 
 static void gather_region(const char *region, uint64_t resource, struct dax_facts *out)
 {
-	uint64_t region_resource = 0, value, first = 0;
+	uint64_t region_resource = 0, value, first;
 	char line[32];
 
+	copy_basename(out->region, sizeof(out->region), region);
 	if (sysfs_line(region, "persistence_domain", line, sizeof(line)))
 		snprintf(out->domain, sizeof(out->domain), "%s", line);
+	/* A host's page cache or plain DRAM may be behind it, and no flush reaches further. */
+	out->volatile_memory = !out->domain[0];
 	if (sysfs_u64(region, "read_only", &value))
 		out->read_only = value != 0;
 	if (sysfs_line(region, "numa_node", line, sizeof(line)) && out->numa_node < 0)
 		out->numa_node = atoi(line);
-	if (sysfs_u64(region, "resource", &region_resource) && resource >= region_resource)
-		first = (resource - region_resource) / 512;
+	/* Addresses are shown to root alone: others do not know where in the region the device is, and what of the list is its own. */
+	if (!resource || !sysfs_u64(region, "resource", &region_resource) || resource < region_resource)
+		return;
+	first = (resource - region_resource) / 512;
 	out->region_first = first;
 	out->bad_blocks = sysfs_bad_blocks(region, first, first + out->size / 512, NULL, NULL);
 }

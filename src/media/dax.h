@@ -15,12 +15,13 @@ struct dax_facts {
 	bool read_only;	      /* the region is */
 	char domain[32];      /* persistence domain: "cpu_cache", "memory_controller", "" unknown */
 	bool
-	    volatile_memory; /* soft-reserved DRAM or CXL ram: nothing says that it is persistent */
-	uint64_t bad_blocks; /* of 512 bytes, inside the device */
+	    volatile_memory; /* soft-reserved DRAM, CXL ram, memmap=, virtio-pmem: nothing says that it is persistent */
+	uint64_t bad_blocks; /* of 512 bytes, inside the device; 0 to who may not see physical addresses */
 	uint64_t resource;     /* its physical address, 0 unknown */
 	uint64_t region_first; /* where it begins in its region, in these */
 	int numa_node;	     /* -1 unknown */
 	char devname[32];    /* "dax0.0" */
+	char region[32];     /* "region0"; "" none */
 };
 
 /* 0, or -ENODEV where there is no such device in sysfs. 'sysfs' is "/sys", or a test's copy of it;

@@ -1,5 +1,6 @@
 #include "media/arch.h"
 #include "media/dax.h"
+#include "media/place.h"
 #include "media/pm_impl.h"
 #include "media/poison.h"
 
@@ -343,19 +344,12 @@ static int source_device(struct source *s, dev_t rdev, bool want_write)
 static int source_inspect(struct source *s, bool want_write)
 {
 	struct stat st;
+	int err = place_stat(s->path, &st);
 
-	if (stat(s->path, &st) != 0)
-		return err_set(-errno, "%s: %s", s->path, strerror(errno));
+	if (err)
+		return err;
 	if (S_ISCHR(st.st_mode))
 		return source_device(s, st.st_rdev, want_write);
-	if (S_ISBLK(st.st_mode))
-		return err_set(
-		    -ENODEV,
-		    "%s: a block device: make a dax device of it (ndctl create-namespace "
-		    "--mode=devdax), or a DAX file system and a file on that",
-		    s->path);
-	if (!S_ISREG(st.st_mode))
-		return err_set(-ENODEV, "%s: neither a dax device nor a regular file", s->path);
 	s->kind = PM_FILE;
 	s->gran = PM_PAGE;
 	s->align = HF_FRAME_SIZE;
@@ -389,13 +383,8 @@ static int source_open(struct source *s, const struct pm_open_args *args)
 	struct stat st;
 
 	s->fd = fd_not_standard(open(s->path, flags));
-	if (s->fd < 0 && errno == ENXIO)
-		return err_set(-ENODEV,
-			       "%s: the device has no driver that can be opened; 'daxctl "
-			       "reconfigure-device --mode=devdax' gives it one",
-			       s->path);
 	if (s->fd < 0)
-		return err_set(-errno, "%s: cannot be opened: %s", s->path, strerror(errno));
+		return place_open_failed(s->path, -errno);
 	if (fstat(s->fd, &st) != 0)
 		return err_set(-errno, "%s: %s", s->path, strerror(errno));
 	if (s->kind != PM_FILE)

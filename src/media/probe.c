@@ -2,6 +2,7 @@
 #include <sys/file.h>
 #include "media/dax.h"
 #include "media/guard.h"
+#include "media/place.h"
 #include "media/pm_impl.h"
 
 #include <fcntl.h>
@@ -193,20 +194,12 @@ static int probe_device(const char *path, dev_t rdev, struct probe *out)
 	if (dax_gather("/sys", rdev, &facts) != 0)
 		return err_set(-ENODEV, "%s: not a dax device", path);
 	out->is_chardev_dax = true;
-	out->system_ram = facts.system_ram || strcmp(facts.driver, "kmem") == 0;
-	out->read_only = facts.read_only;
 	out->size = facts.size;
 	out->align = facts.align;
 	out->numa_node = facts.numa_node;
 	out->bad_blocks = facts.bad_blocks;
 	memcpy(out->domain, facts.domain, sizeof(out->domain));
-	/* In this mode it cannot even be opened: that is an answer, and not a failure. */
-	if (out->system_ram) {
-		snprintf(out->what, sizeof(out->what),
-			 "memory that the kernel uses (system-ram mode)");
-		return 0;
-	}
-	return dax_judge(path, &facts, false);
+	return dax_judge(path, &facts, true);
 }
 
 static void probe_lock(const char *path, const struct stat *st, struct probe *out)
@@ -237,7 +230,7 @@ static int probe_content(const char *path, struct probe *out)
 	int err;
 
 	if (fd < 0)
-		err = err_set(-errno, "%s: cannot be opened: %s", path, strerror(errno));
+		err = place_open_failed(path, -errno);
 	else if (!buf)
 		err = err_set(-ENOMEM, "%s: no memory", path);
 	else if (out->is_chardev_dax)
@@ -253,23 +246,25 @@ static int probe_content(const char *path, struct probe *out)
 int probe_path(const char *path, struct probe *out)
 {
 	struct stat st;
-	int err = 0;
+	int err = place_stat(path, &st);
 
 	*out = (struct probe){.numa_node = -1};
-	if (stat(path, &st) != 0)
-		return errno == ENOENT ? 0 : err_set(-errno, "%s: %s", path, strerror(errno));
+	if (err == -ENOENT && !place_is_device_name(path)) {
+		err_clear();
+		return 0;
+	}
+	if (err)
+		return err;
 	out->exists = true;
 	if (S_ISCHR(st.st_mode)) {
 		err = probe_device(path, st.st_rdev, out);
-	} else if (S_ISREG(st.st_mode)) {
+	} else {
 		out->is_regular = true;
 		out->size = (uint64_t)st.st_size;
 		out->align = HF_FRAME_SIZE;
 		out->read_only = access(path, W_OK) != 0;
-	} else {
-		err = err_set(-ENODEV, "%s: neither a dax device nor a regular file", path);
 	}
-	if (err || out->system_ram)
+	if (err)
 		return err;
 	probe_lock(path, &st, out);
 	return probe_content(path, out);

@@ -6,7 +6,7 @@
 
 struct probe {
 	bool exists, is_chardev_dax, is_regular;
-	bool system_ram, read_only, locked;	/* locked: pid has the owner where known */
+	bool read_only, locked;			/* of a file; locked: pid has the owner where known */
 	int pid;
 	uint64_t size, align;			/* size 0 for an empty file */
 	bool has_content;			/* a signature, or a non-zero byte where mkfs looks */
@@ -15,7 +15,8 @@ struct probe {
 	int numa_node;				/* -1 unknown */
 	uint64_t bad_blocks;			/* number of 512-byte bad blocks, 0 none/unknown */
 };
-/* 0, or a negative errno where even that could not be found out. A missing file is exists=false and 0. */
+/* 0, or a negative errno with the sentence that pm_open gives of a device that can have no volume, or where nothing could be found
+ * out. A missing file is exists=false and 0, a missing device is -ENOENT. */
 int probe_path(const char *path, struct probe *out);
 
 #endif

@@ -47,16 +47,24 @@ void tool_error(const char *fmt, ...)
 	fputc('\n', stderr);
 }
 
+/* Most sentences begin with what they are about: it is not said twice. */
 int tool_fail(int err, const char *fmt, ...)
 {
 	const char *sentence = hf_errormsg();
-	char quoted[4 * 1024];
+	char about[4096], quoted[4 * sizeof(about)];
+	size_t len;
 	va_list ap;
 
 	va_start(ap, fmt);
-	print_error(fmt, ap);
+	vsnprintf(about, sizeof(about), fmt, ap);
 	va_end(ap);
-	fprintf(stderr, ": %s\n", *sentence ? tool_quote(sentence, quoted, sizeof(quoted)) : strerror(-err));
+	len = strlen(about);
+	if (!*sentence)
+		tool_error("%s: %s", about, strerror(-err));
+	else if (strncmp(sentence, about, len) == 0 && sentence[len] == ':')
+		fprintf(stderr, "%s: %s\n", tool_name, tool_quote(sentence, quoted, sizeof(quoted)));
+	else
+		tool_error("%s: %s", about, sentence);
 	return EXIT_FAILED;
 }
 

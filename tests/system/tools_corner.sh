@@ -35,6 +35,17 @@ clean "a message with stderr closed"
 clean "put with stderr closed"
 "$bin/holdfast" ls vol 0<&- >out 2>err || fail "ls with stdin closed"
 
+# A device that is not there is no file to be made, and each tool says the same of it.
+if mountpoint -q /dev; then
+	for c in "mkfs.holdfast" "mkfs.holdfast -f -s 16M" "holdfast ls"; do
+		wants 1 "$c without a device" $bin/$c /dev/dax99.0
+		grep -q "there is no such device: 'daxctl list'" err || fail "$c without a device: $(cat err)"
+	done
+	wants 8 "fsck without a device" "$bin/fsck.holdfast" /dev/dax99.0
+	grep -q "there is no such device: 'daxctl list'" err || fail "fsck without a device: $(cat err)"
+	[ -e /dev/dax99.0 ] && fail "mkfs made a file among the devices" && rm /dev/dax99.0
+fi
+
 # rm -r: slashes at the end; '/', '.' and '..' are refused and nothing is removed.
 hf mkdir -p vol /q/r /q/s/t
 wants 0 "rm -r q/" hf rm -r vol q/

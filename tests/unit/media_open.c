@@ -1,4 +1,5 @@
 #include "media/dax.h"
+#include "media/place.h"
 #include "media/pm_impl.h"
 #include "media/probe.h"
 #include "cunit_main.h"
@@ -90,10 +91,12 @@ static void test_not_a_volume(void)
 	open_fails("./no-such-file", NULL, -ENOENT, "No such file");
 	open_fails("/dev/null", NULL, -ENODEV, "not a dax device");
 	open_fails(".", NULL, -ENODEV, "neither");
+	open_fails("/dev/no-such-dax0.0", NULL, -ENOENT, place_is_device_name("/dev/x") ? "there is no such device" : "No such file");
+	CU_ASSERT_FALSE(place_is_device_name("/dev/shm/x") || place_is_device_name("./x") || place_is_device_name("/no-such-dir/x"));
 	if (getuid() != 0) {
 		make_file(VOLUME);
 		chmod(path, 0);
-		open_fails(path, NULL, -EACCES, "cannot be opened");
+		open_fails(path, NULL, -EACCES, "no permission to open it (mode 0000");
 		unlink(path);
 	}
 }
@@ -523,6 +526,14 @@ static void sys_write(const char *name, const char *text)
 	fclose(f);
 }
 
+static void sys_unlink(const char *name)
+{
+	char p[512];
+
+	snprintf(p, sizeof(p), "%s/%s", sysfs, name);
+	CU_ASSERT_EQUAL(unlink(p), 0);
+}
+
 static void sys_link(const char *name, const char *to)
 {
 	char p[512];
@@ -534,6 +545,7 @@ static void sys_link(const char *name, const char *to)
 #define REGION "devices/LNXSYSTM:00/ndbus0/region0"
 #define DAX    REGION "/dax0.1/dax0.0"
 #define HMEM   "devices/platform/hmem.0/dax1.0"
+#define E820   "devices/platform/e820_pmem/ndbus1/region7"
 #define CXL    "devices/platform/ACPI0017:00/root0/decoder0.0/region9"
 
 static void make_sysfs(void)
@@ -568,6 +580,15 @@ static void make_sysfs(void)
 	sys_write(CXL "/dax_region9/dax9.0/size", "4194304\n");
 	sys_link(CXL "/dax_region9/dax9.0/subsystem", "../../../../../../../../bus/dax");
 	sys_link("dev/char/252:2", "../../" CXL "/dax_region9/dax9.0");
+	sys_mkdir(E820 "/dax7.0");
+	sys_write(E820 "/read_only", "1\n");
+	sys_write(E820 "/resource", "0x40000000\n");
+	sys_write(E820 "/badblocks", "4096 8\n");
+	sys_write(E820 "/dax7.0/size", "4194304\n");
+	sys_write(E820 "/dax7.0/resource", "0x40200000\n");
+	sys_link(E820 "/dax7.0/subsystem", "../../../../../../bus/dax");
+	sys_link(E820 "/dax7.0/driver", "../../../../../../bus/dax/drivers/device_dax");
+	sys_link("dev/char/252:3", "../../" E820 "/dax7.0");
 	sys_mkdir("devices/virtual/mem/null");
 	sys_link("devices/virtual/mem/null/subsystem", "../../../../class/mem");
 	sys_link("dev/char/1:3", "../../devices/virtual/mem/null");
@@ -601,6 +622,7 @@ static void test_dax_gather(void)
 	CU_ASSERT_STRING_EQUAL(f.driver, "device_dax");
 	CU_ASSERT_STRING_EQUAL(f.devname, "dax0.0");
 	CU_ASSERT_STRING_EQUAL(f.domain, "memory_controller");
+	CU_ASSERT_STRING_EQUAL(f.region, "region0");
 	CU_ASSERT_EQUAL(f.size, 1022 * MIB);
 	CU_ASSERT_EQUAL(f.align, 2 * MIB);
 	CU_ASSERT_EQUAL(f.numa_node, 1);
@@ -623,6 +645,19 @@ static void test_dax_gather(void)
 	CU_ASSERT_EQUAL(dax_gather(sysfs, makedev(252, 2), &f), 0);
 	CU_ASSERT_FALSE(f.volatile_memory);
 	CU_ASSERT_FALSE(f.enabled);
+
+	/* memmap= and virtio-pmem: a region that promises nothing, but may be read-only and have bad blocks */
+	CU_ASSERT_EQUAL(dax_gather(sysfs, makedev(252, 3), &f), 0);
+	CU_ASSERT_TRUE(f.volatile_memory && f.read_only);
+	CU_ASSERT_EQUAL(f.bad_blocks, 8);
+	CU_ASSERT_EQUAL(dax_judge("x", &f, true), -EROFS);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err_msg(), "/region7/read_only"));
+	CU_ASSERT_EQUAL(dax_judge("x", &f, false), 0);
+	/* addresses that are not shown: the list cannot be read as this device's */
+	sys_unlink(E820 "/dax7.0/resource");
+	CU_ASSERT_EQUAL(dax_gather(sysfs, makedev(252, 3), &f), 0);
+	CU_ASSERT_EQUAL(f.bad_blocks, 0);
+	CU_ASSERT_EQUAL(f.size, 4 * MIB);
 
 	CU_ASSERT_EQUAL(dax_gather(sysfs, makedev(1, 3), &f), -ENODEV);
 	CU_ASSERT_EQUAL(dax_gather(sysfs, makedev(77, 7), &f), -ENODEV);
@@ -702,6 +737,8 @@ static void test_probe_others(void)
 {
 	struct probe p;
 
+	CU_ASSERT_EQUAL(probe_path("/dev/no-such-dax0.0", &p), place_is_device_name("/dev/x") ? -ENOENT : 0);
+	CU_ASSERT_FALSE(p.exists);
 	CU_ASSERT_EQUAL(probe_path("./no-such-file", &p), 0);
 	CU_ASSERT_FALSE(p.exists);
 	CU_ASSERT_EQUAL(probe_path(".", &p), -ENODEV);
