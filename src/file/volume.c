@@ -42,10 +42,17 @@ static void volume_pm_args(struct pm_open_args *args, const struct hf_mount_opti
 	}
 }
 
-/* A pin's holder has the address of its blocks: his touch of a bad one is his own (poison.h). */
-static bool volume_lent(const void *ctx, moff_t off)
+/* A pin's holder has the address of its blocks, who mapped a view that of its pages: his touch of a bad one is his own (poison.h). */
+static void *volume_lent(const void *ctx, moff_t off)
 {
-	return space_pinned((struct space *)(uintptr_t)ctx, moff_to_mblk(off), 1);
+	struct fs *fs = (struct fs *)(uintptr_t)ctx;
+
+	return space_pinned(fs->space, moff_to_mblk(off), 1) ? pm_at_mut(fs->pm, off) : view_address_of(fs, off);
+}
+
+static bool volume_lent_at(const void *ctx, const void *addr, moff_t *off)
+{
+	return view_media_at(ctx, addr, off);
 }
 
 /* Bad media that was met on the way: what it stood for is missing in what was read. To read the rest, allocation lines
@@ -92,7 +99,8 @@ static int volume_open_layers(struct hf_volume *vol, const struct hf_mount_optio
 		err = inode_recover_orphans(fs, &vol->orphans_finished);
 	err = volume_open_bad(vol, err);
 	if (!err) {
-		fs->pm->lent_ctx = fs->space;
+		fs->pm->lent_ctx = fs;
+		fs->pm->lent_at = volume_lent_at;
 		fs->pm->lent = volume_lent;
 		return 0;
 	}
@@ -274,6 +282,7 @@ static int volume_take_apart(struct hf_volume *vol)
 
 	enter_forget();
 	fs->pm->lent = NULL;
+	fs->pm->lent_at = NULL;
 	pins_close(fs);
 	orphans_close(fs);
 	itable_close(fs);

@@ -157,6 +157,8 @@ int inode_lost(const struct inode *in)
 {
 	if (!pm_lost_any(in->fs->pm, in->off, FMT_INODE_SIZE))
 		return 0;
+	if (pm_gone_error(in->fs->pm))
+		return -EIO;
 	return err_set(-EIO, "inode %llu: bad media at byte %llu, where it is", (unsigned long long)in->ino.v,
 		       (unsigned long long)in->off.v);
 }

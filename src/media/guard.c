@@ -65,6 +65,8 @@ static void guard_handler(int sig, siginfo_t *info, void *ucontext)
 	guard_resolver resolve = __atomic_load_n(&guard_resolve, __ATOMIC_ACQUIRE);
 	int saved_errno = errno;
 
+	if (is_fault && sig == SIGBUS)
+		poison_look(info);
 	if (is_fault && arch_fixup(ucontext, (uintptr_t)info->si_addr))
 		return;
 	if (is_fault && sig == SIGBUS && poison_fault(info))

@@ -70,8 +70,10 @@ struct pm {
 	bool read_only;
 	bool no_threads;		/* the layers above start no thread for it */
 	uint32_t bad;			/* atomic: how often plain code met bad media; never goes down: poison.h */
-	/* Was the program given the address of this block? Lock-free and async-signal-safe. NULL: no block was */
-	bool (*lent)(const void *ctx, moff_t off);
+	/* The address by which the program has this byte, NULL if it was given none; the byte that it has at an address outside of
+	 * the map, false if none of this volume. Async-signal-safe, wait for nothing. NULL: nothing is lent */
+	void *(*lent)(const void *ctx, moff_t off);
+	bool (*lent_at)(const void *ctx, const void *addr, moff_t *off);
 	const void *lent_ctx;
 	char path[256];
 	void *priv;
@@ -130,6 +132,8 @@ void pm_bad_blocks(const struct pm *pm, pm_range_fn *fn, void *ctx);
 uint64_t pm_bad_first(const struct pm *pm); /* the offset of the first that was met */
 /* Sets the sentence; -EIO. */
 int pm_bad_error(const struct pm *pm) __attribute__((cold));
+/* A device was taken from under the map: it sets that sentence, and is -EIO. Else 0. */
+int pm_gone_error(const struct pm *pm) __attribute__((cold));
 
 /* ---- what is behind the inline paths below: hooks, pages, edges (pm_store.c) */
 #define PM_NT_BULK 4096u	/* from here on libpmem2's copy */

@@ -23,6 +23,7 @@ struct pm_priv {
 	uint64_t *lost;	  /* atomic: a bit per block that was replaced, NULL: none */
 	uint64_t lost_first; /* atomic: the first one's offset, UINT64_MAX: none */
 	uint64_t granule; /* what can be replaced at once; 0: a page */
+	bool gone;	  /* atomic: the device's driver let it go, nothing is there any more */
 	bool edge_failed; /* a hook's flush of an edge failed; the next fence says so. Atomic */
 };
 

@@ -223,7 +223,13 @@ int pm_fence_any(struct pm *pm)
 static int guarded_error(const struct pm *pm, struct pm_fault f, const char *what)
 {
 	uint64_t at = f.addr - (uintptr_t)pm->base;
+	moff_t shown;
 
+	/* The kernel may tell bad memory by a view's address. */
+	if (at >= pm->size && pm->lent_at && pm->lent_at(pm->lent_ctx, (const void *)(uintptr_t)f.addr, &shown))
+		at = shown.v;
+	if (at < pm->size && pm_gone_error(pm))
+		return -EIO;
 	if (at < pm->size)
 		return err_set(-EIO,
 			       "%s: %s failed at byte %llu of the volume: bad media, or the file "
@@ -236,6 +242,8 @@ static int guarded_error(const struct pm *pm, struct pm_fault f, const char *wha
 /* The copy took the ones that stand for a bad page. */
 static int guarded_lost(const struct pm *pm, moff_t off, const char *what)
 {
+	if (pm_gone_error(pm))
+		return -EIO;
 	return err_set(-EIO, "%s: %s failed at byte %llu of the volume: bad media", pm->path, what, (unsigned long long)off.v);
 }
 

@@ -169,8 +169,23 @@ uint64_t pm_bad_first(const struct pm *pm)
 	return __atomic_load_n(&pm_priv_of(pm)->lost_first, __ATOMIC_RELAXED);
 }
 
+int pm_gone_error(const struct pm *pm)
+{
+	if (!__atomic_load_n(&pm_priv_of(pm)->gone, __ATOMIC_RELAXED))
+		return 0;
+	return err_set(-EIO,
+		       "%s: the device was taken away while it was mounted (reconfigured to system-ram, or its namespace disabled): "
+		       "nothing there can be read or written. Unmount, give it back ('daxctl reconfigure-device --mode=devdax', 'ndctl "
+		       "enable-namespace') and run fsck.holdfast",
+		       pm->path);
+}
+
 int pm_bad_error(const struct pm *pm)
 {
+	int err = pm_gone_error(pm);
+
+	if (err)
+		return err;
 	return err_set(-EIO,
 		       "%s: bad media at byte %llu, where metadata is: the volume takes no more changes. Copy off what can be read, "
 		       "unmount, and run fsck.holdfast, which names the files that are hit",
@@ -217,16 +232,31 @@ static uint64_t poison_granule(const struct pm *pm, const siginfo_t *info)
 	return len;
 }
 
-bool poison_fault(const siginfo_t *info)
+/* A page of a dax device that is bad is told as such (BUS_MCEERR_AR): that there is no page at all means that there is no device. */
+void poison_look(const siginfo_t *info)
+{
+	struct pm *pm = info->si_code == BUS_ADRERR ? poison_find(info->si_addr) : NULL;
+
+	if (pm && pm->kind == PM_DEVDAX)
+		__atomic_store_n(&pm_priv_of(pm)->gone, true, __ATOMIC_RELAXED);
+}
+
+/* Of bad memory that a process has mapped twice the kernel tells one address, whichever was used: the program's touch of a view may
+ * come as one of the map, and is then told as what it was. */
+bool poison_fault(siginfo_t *info)
 {
 	struct pm *pm = poison_find(info->si_addr);
 	uint64_t at, len, off;
+	void *own;
 
 	if (!pm)
 		return false;
 	at = (uintptr_t)info->si_addr - (uintptr_t)pm->base;
-	if (pm->lent && pm->lent(pm->lent_ctx, MOFF(at)))
+	own = pm->lent ? pm->lent(pm->lent_ctx, MOFF(at)) : NULL;
+	if (own) {
+		info->si_addr = own;
 		return false;
+	}
 	len = poison_granule(pm, info);
 	off = at / len * len;
 	len = min_u64(len, pm->size - off);

@@ -22,8 +22,11 @@
 /* From pm_open to pm_close. */
 int poison_register(struct pm *pm);
 void poison_unregister(struct pm *pm);
-/* In the handler of SIGBUS, outside guarded copies: true, the access may be tried again. Async-signal-safe. */
-bool poison_fault(const siginfo_t *info);
+/* In the handler of SIGBUS, wherever it came from: sees whether a device is gone. Async-signal-safe. */
+void poison_look(const siginfo_t *info);
+/* In the handler of SIGBUS, outside guarded copies: true, the access may be tried again. Else the address in it is the program's own.
+ * Async-signal-safe. */
+bool poison_fault(siginfo_t *info);
 /* True if the address lies in the map of an open volume. Async-signal-safe. */
 bool poison_knows(const void *addr);
 

@@ -44,6 +44,11 @@ void arena_lock(void)
 	mtx_lock(&arena.lock);
 }
 
+bool arena_trylock(void)
+{
+	return mtx_trylock(&arena.lock);
+}
+
 void arena_unlock(void)
 {
 	mtx_unlock(&arena.lock);

@@ -83,6 +83,43 @@ void *view_base(const struct view *v)
 	return arena_addr(v->unit);
 }
 
+static bool view_shows(const struct view *v, uint64_t slot, uint64_t frame)
+{
+	uint64_t word = view_word(v, slot);
+
+	return (word & VIEW_MAPPED) && word >> VIEW_FRAME_SHIFT == frame;
+}
+
+/* A view that is listed has its words. */
+void *view_address_of(const struct fs *fs, moff_t off)
+{
+	uint8_t *found = NULL;
+
+	if (!arena_trylock())
+		return NULL;
+	for (const struct view *v = views_all; v && !found; v = v->next)
+		for (uint64_t i = 0; v->fs == fs && i < v->slots && !found; i++)
+			if (view_shows(v, i, off.v / HF_FRAME_SIZE))
+				found = (uint8_t *)arena_addr(v->unit + i) + off.v % HF_FRAME_SIZE;
+	arena_unlock();
+	return found;
+}
+
+bool view_media_at(const struct fs *fs, const void *addr, moff_t *off)
+{
+	uint64_t slot, word;
+	struct view *v = view_enter(addr, &slot);
+	bool found;
+
+	if (!v)
+		return false;
+	word = view_word(v, slot);
+	found = v->fs == fs && (word & VIEW_MAPPED);
+	*off = MOFF((word >> VIEW_FRAME_SHIFT) * HF_FRAME_SIZE + (uintptr_t)addr % HF_FRAME_SIZE);
+	view_leave(v);
+	return found;
+}
+
 /* ---- beginning and end */
 
 static struct view *view_alloc(uint64_t slots)

@@ -76,6 +76,11 @@ bool view_slot_try_map(struct view *v, uint64_t slot, mblk_t blk);
 /* Flushes (no fence) what was stored to slots in [from, to), bytes of the view. *any: there was something. */
 int view_flush_range(struct view *v, uint64_t from, uint64_t to, bool *any);
 
+/* For the handler of SIGBUS. Where a view shows this byte of the media, NULL: none does, or a lock is taken, and it cannot be told. */
+void *view_address_of(const struct fs *fs, moff_t off);
+/* The byte that a view of this volume shows at addr; false: none. No lock. */
+bool view_media_at(const struct fs *fs, const void *addr, moff_t *off);
+
 /* True if [p, p+len) touches the arena. No lock. */
 bool view_address(const void *p, uint64_t len);
 

@@ -30,6 +30,7 @@ int arena_unprotect(uint64_t unit, bool writable);
 /* One lock for what is process-wide and rare: the arena's runs, the list of all views. RANK_LEAF.
  */
 void arena_lock(void);
+bool arena_trylock(void); /* in the handler */
 void arena_unlock(void);
 
 /* ---- view.c: in a child after fork there are none. */

@@ -95,15 +95,31 @@ static void test_store(void)
 
 /* ---- more than a page at once, as on device-DAX; and the program's blocks */
 
-static bool lent(const void *ctx, moff_t off)
+struct mine {
+	uint64_t block;
+	uint8_t *at; /* where the program has it */
+};
+
+static void *lent(const void *ctx, moff_t off)
 {
-	return off.v / PAGE == *(const uint64_t *)ctx;
+	const struct mine *m = ctx;
+
+	return off.v / PAGE == m->block ? m->at + off.v % PAGE : NULL;
+}
+
+static bool lent_at(const void *ctx, const void *addr, moff_t *off)
+{
+	const struct mine *m = ctx;
+	uintptr_t in = (uintptr_t)addr - (uintptr_t)m->at;
+
+	*off = MOFF(m->block * PAGE + in);
+	return in < PAGE;
 }
 
 static void test_granule(void)
 {
 	struct pm *pm = open_memfd(PM_LINE);
-	uint64_t mine = 20;
+	struct mine mine = {.block = 20, .at = pm->base + 20 * PAGE};
 	uint8_t buf[8];
 
 	pm_priv_of(pm)->granule = HF_FRAME_SIZE;
@@ -132,10 +148,12 @@ static void on_bus(int sig, siginfo_t *info, void *ucontext)
 	siglongjmp(jump, 1);
 }
 
+static uint8_t elsewhere[PAGE];
+
 static int child_lent(void)
 {
 	struct sigaction sa = {.sa_sigaction = on_bus, .sa_flags = SA_SIGINFO};
-	uint64_t mine = 7;
+	struct mine mine = {.block = 7};
 	struct pm *pm;
 
 	/* Before the library's, which chain to it. */
@@ -144,16 +162,62 @@ static int child_lent(void)
 		return 1;
 	pm->lent = lent;
 	pm->lent_ctx = &mine;
+	mine.at = pm->base + 7 * PAGE;
 	poison(pm, 7 * PAGE, PAGE);
 	poison(pm, 9 * PAGE, PAGE);
 	if (sigsetjmp(jump, 1) == 0)
 		return *(volatile uint8_t *)(pm->base + 7 * PAGE) ? 2 : 3;
 	if (seen != pm->base + 7 * PAGE || pm_bad(pm) != 0)
 		return 4;
+	/* Of two addresses the kernel told the map's; the program hears its own. */
+	mine.at = elsewhere;
+	if (sigsetjmp(jump, 1) == 0)
+		return *(volatile uint8_t *)(pm->base + 7 * PAGE + 5) ? 2 : 3;
+	if (seen != elsewhere + 5 || pm_bad(pm) != 0)
+		return 6;
 	if (*(volatile uint8_t *)(pm->base + 9 * PAGE) != 0xff || pm_bad(pm) != 1)
 		return 5;
 	pm_close(&pm);
 	return 0;
+}
+
+/* A guarded copy whose bad media is told by the address of a view. */
+static void test_lent_at(void)
+{
+	struct pm *pm = open_memfd(PM_LINE);
+	uint8_t *view = mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct mine mine = {.block = 33, .at = view};
+
+	CU_ASSERT_FATAL(view != MAP_FAILED);
+	CU_ASSERT_EQUAL(pm_guarded_read(pm, view + 8, MOFF(33 * PAGE + 8), 8), -EFAULT);
+	pm->lent_ctx = &mine;
+	pm->lent_at = lent_at;
+	CU_ASSERT_EQUAL(pm_guarded_read(pm, view + 8, MOFF(33 * PAGE + 8), 8), -EIO);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err_msg(), "135176"));
+	munmap(view, PAGE);
+	pm_close(&pm);
+}
+
+/* A dax device has its pages, good or bad, for as long as its driver has the device. */
+static void test_gone(void)
+{
+	struct pm *pm = open_memfd(PM_LINE), *file = open_memfd(PM_LINE);
+	uint8_t buf[8];
+
+	pm->kind = PM_DEVDAX;
+	poison(pm, 0, VOLUME);
+	poison(file, 0, PAGE);
+	CU_ASSERT_EQUAL(pm_gone_error(pm), 0);
+	CU_ASSERT_EQUAL(pm_guarded_read(pm, buf, MOFF(3 * PAGE), 8), -EIO);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err_msg(), "was taken away while it was mounted"));
+	CU_ASSERT_EQUAL(pm_fence(pm), 0); /* nothing was lost by plain code */
+	CU_ASSERT_EQUAL(pm_load64(pm, MOFF(0)), UINT64_MAX);
+	CU_ASSERT_EQUAL(pm_fence(pm), -EIO);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err_msg(), "was taken away while it was mounted"));
+	CU_ASSERT_EQUAL(pm_guarded_read(file, buf, MOFF(0), 8), -EIO);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err_msg(), "bad media"));
+	pm_close(&pm);
+	pm_close(&file);
 }
 
 static int child_closed(void)
@@ -269,6 +333,8 @@ int main(void)
 	    {"load", test_load},
 	    {"store", test_store},
 	    {"more than a page", test_granule},
+	    {"told by a view's address", test_lent_at},
+	    {"the device is gone", test_gone},
 	    {"threads", test_threads},
 	};
 

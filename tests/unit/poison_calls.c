@@ -796,9 +796,45 @@ static void test_threads(void)
 	free(master);
 }
 
+/* What a view shows is the program's, at the view's address; when it is taken away, it is not. */
+static void test_view(void)
+{
+	struct hf_view_options o = {.struct_size = sizeof(o), .prot = HF_VIEW_WRITE};
+	struct hf_extent e;
+	hf_volume *vol;
+	hf_view *view;
+	hf_file *f;
+	uint8_t *addr;
+	void *p;
+	struct pm *pm;
+	moff_t off;
+	size_t n;
+
+	OK(hf_mount_memory(&vol, 16 * MIB, NULL));
+	pm = vol->fs.pm;
+	f = vol_create(vol, "/f");
+	OK(hf_fallocate(f, 0, 0, 4 * MIB));
+	OK(hf_view_map(f, 0, 4 * MIB, &o, &p, &view));
+	addr = p;
+	CU_ASSERT_FALSE(pm->lent_at(pm->lent_ctx, addr + 5, &off));
+	OK(hf_view_populate(view, 2 * MIB, 2 * MIB, true));
+	OK(hf_extents(f, 2 * MIB, &e, 1, &n));
+	CU_ASSERT(n == 1 && e.huge);
+	CU_ASSERT_PTR_EQUAL(pm->lent(pm->lent_ctx, MOFF(e.media_off + 70000)), addr + 2 * MIB + 70000);
+	CU_ASSERT_PTR_NULL(pm->lent(pm->lent_ctx, MOFF(0)));
+	CU_ASSERT_TRUE(pm->lent_at(pm->lent_ctx, addr + 2 * MIB + 5, &off) && off.v == e.media_off + 5);
+	CU_ASSERT_FALSE(pm->lent_at(pm->lent_ctx, addr + 5, &off) || pm->lent_at(pm->lent_ctx, &off, &off));
+	OK(hf_ftruncate(f, 0));
+	CU_ASSERT_PTR_NULL(pm->lent(pm->lent_ctx, MOFF(e.media_off)));
+	CU_ASSERT_FALSE(pm->lent_at(pm->lent_ctx, addr + 2 * MIB, &off));
+	OK(hf_view_unmap(&view));
+	OK(hf_close(&f));
+	OK(hf_unmount(&vol));
+}
+
 int main(void)
 {
-	static const struct hf_case cases[] = {{"calls", test_pages}, {"fsck", test_fsck}, {"data", test_data}, {"free", test_free}, {"threads", test_threads}};
+	static const struct hf_case cases[] = {{"calls", test_pages}, {"fsck", test_fsck}, {"data", test_data}, {"free", test_free}, {"view", test_view}, {"threads", test_threads}};
 
 	snprintf(path, sizeof(path), "%s", vol_path("poison"));
 	return hf_run_suite("bad media under each call", cases, HF_COUNT(cases));
