@@ -96,8 +96,9 @@ struct hf_format_options {
 	uint32_t uid, gid;		/* owner of the root directory */
 };
 /* Makes an empty volume at path. opts may be NULL. Refuses (-EEXIST, the sentence says what was seen) a place that holds
- * a known signature, or anything but zeros in its first or last MiB, unless force; -EBUSY if it is in use, force or not;
- * -ENODEV for a device in system-ram mode; -EINVAL for a size below 4 MiB. A regular file's blocks are allocated unless sparse. */
+ * a known signature, or anything but zeros in its first or last MiB, unless force; so too (-EIO) a device that lists bad media which it
+ * cannot clear. -EBUSY if it is in use, force or not; -ENOENT: a device that is not there; -ENODEV: one that is in system-ram mode, a
+ * block device; -EROFS: its region is read-only; -EINVAL for a size below 4 MiB. A regular file's blocks are allocated unless sparse. */
 HF_API int hf_format(const char *path, const struct hf_format_options *opts);
 
 enum hf_mount_flags {
@@ -112,11 +113,12 @@ struct hf_mount_options {
 	uint32_t max_cached_inodes;	/* 0: 65536 */
 	uint32_t uid, gid;		/* owner of what the path functions create; set use_ids, else the process's */
 	bool use_ids;
-	void *reserved[4];
+	const uint8_t *uuid;		/* 16 bytes: mount this volume and no other; NULL: whichever is there */
+	void *reserved[3];
 };
 /* Opens the volume at path, recovers it if needed, takes the exclusive lock. opts may be NULL. -EBUSY: another process has
  * it (its pid is in the sentence); -EPERM: others than owner and group may write to it (so too hf_format, hf_check: it is verified where it
- * lies, and whoever can change it meanwhile could do harm); -EINVAL: no holdfast volume; -EBADMSG, -EUCLEAN: damaged (fsck.holdfast); -EIO: bad media where
+ * lies, and whoever can change it meanwhile could do harm); -EINVAL: no holdfast volume; -ENXIO: another one than uuid says (two devices swapped); -EBADMSG, -EUCLEAN: damaged (fsck.holdfast); -EIO: bad media where
  * metadata is (read-only, it may still do); -EOPNOTSUPP:
  * unknown feature (its name is in the sentence). Time does not grow with the data. */
 HF_API int hf_mount(hf_volume **out, const char *path, const struct hf_mount_options *opts);

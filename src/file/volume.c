@@ -5,6 +5,7 @@
 #include "pin/view.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -118,6 +119,31 @@ out_journal:
 	return volume_open_bad(vol, err);
 }
 
+static void uuid_text(const uint8_t u[16], char out[37])
+{
+	char *at = out;
+
+	for (unsigned int i = 0; i < 16; i++)
+		at += sprintf(at, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", u[i]);
+}
+
+/* Devices are numbered anew at each boot: what was at this path may be at another one. */
+static int volume_expected(const struct hf_volume *vol, const uint8_t *uuid)
+{
+	char is[37], wanted[37];
+
+	if (!uuid || memcmp(uuid, vol->fs.geo.uuid, sizeof(vol->fs.geo.uuid)) == 0)
+		return 0;
+	uuid_text(vol->fs.geo.uuid, is);
+	uuid_text(uuid, wanted);
+	return err_set(-ENXIO,
+		       "%s: holds the volume %s, and not %s, which was asked for: devices may have been swapped or numbered anew; 'holdfast "
+		       "info' says which volume a device holds",
+		       vol->fs.pm->path,
+		       is,
+		       wanted);
+}
+
 int volume_open(struct pm *pm, const struct hf_mount_options *opts, struct hf_volume **out)
 {
 	struct hf_volume *vol = pool_get(&volume_pool);
@@ -139,6 +165,9 @@ int volume_open(struct pm *pm, const struct hf_mount_options *opts, struct hf_vo
 		err_prefix(err, "%s", pm->path);
 		goto out_vol;
 	}
+	err = volume_expected(vol, opts->uuid);
+	if (err)
+		goto out_vol;
 	if (vol->fs.geo.repairing) {
 		err = err_set(-EUCLEAN, "%s: a repair of the volume was interrupted: run fsck.holdfast -y to finish it",
 			      pm->path);

@@ -55,6 +55,8 @@ static int mount_volume(struct mount *m)
 		opts.flags |= HF_MOUNT_NOATIME;
 	if (m->opt.no_msync)
 		opts.flags |= HF_MOUNT_NO_MSYNC;
+	if (m->opt.this_uuid)
+		opts.uuid = m->opt.uuid;
 	err = hf_mount(&m->vol, m->opt.volume, &opts);
 	if (!err)
 		err = hf_inode_root(m->vol, &m->root);

@@ -71,6 +71,14 @@ static int option_number(const char *text, const char *name, unsigned *out)
 	return -1;
 }
 
+static int option_uuid(struct mount_options *o, const char *text)
+{
+	if (strncmp(text, "uuid=", 5) != 0)
+		return 0;
+	o->this_uuid = tool_parse_uuid(text + 5, o->uuid);
+	return o->this_uuid ? -1 : tool_usage("option '%s': no uuid", text);
+}
+
 static int option_one(struct mount_options *o, const char *name, bool sloppy)
 {
 	int ret;
@@ -80,6 +88,8 @@ static int option_one(struct mount_options *o, const char *name, bool sloppy)
 	ret = option_number(name, "max_threads", &o->max_threads);
 	if (!ret)
 		ret = option_number(name, "max_inodes", &o->max_inodes);
+	if (!ret)
+		ret = option_uuid(o, name);
 	if (ret)
 		return ret;
 	if (strcmp(name, "remount") == 0)
@@ -111,6 +121,7 @@ static int print_help(void)
 	     "  -o direct_io          no page cache: each read and write of a program is one of the volume\n"
 	     "  -o noatime            reading changes no times\n"
 	     "  -o no_msync           a volume in a file: survive a crash of the process, not of the machine\n"
+	     "  -o uuid=UUID          only this volume ('holdfast info' shows it), should another be there\n"
 	     "  -o max_threads=N      threads that serve at most (10)\n"
 	     "  -o max_inodes=N       inodes in use at a time at most (65536)\n"
 	     "  -o nosuid, nodev, noexec, sync, dirsync\n"

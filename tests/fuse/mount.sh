@@ -64,6 +64,8 @@ says "cannot mount: $tmp/zeros" mount.holdfast "$tmp/zeros" "$dir"
 says "unknown option 'colour'" mount.holdfast "$vol" "$dir" -o ro,colour
 says "unknown option or missing argument: -x" mount.holdfast "$vol" "$dir" -x
 says "takes a number from 1" mount.holdfast "$vol" "$dir" -o max_inodes=none
+says "no uuid" mount.holdfast "$vol" "$dir" -o uuid=1234
+says "and not 01234567-89ab-cdef-0123-456789abcdef, which was asked for" mount.holdfast "$vol" "$dir" -o uuid=01234567-89ab-cdef-0123-456789abcdef
 says "cannot be remounted" mount.holdfast "$vol" "$dir" -o remount,ro
 no_fuse() {
 	unshare -m sh -c 'mkdir "$1/dev" && mount -t tmpfs none "$1/dev" && mknod "$1/dev/null" c 1 3 && mkdir "$1/dev/shm" &&
@@ -83,7 +85,8 @@ round() {
 	"$ops" "$dir/ops-$1" $1 || fail "operations with '$1'"
 	rm -rf "$dir/ops-$1" || fail "rm -rf"
 }
-mount.holdfast "$vol" "$dir" -o allow_other || fail "mount"
+uuid=$(holdfast info "$vol" | sed -n 's/^uuid *//p')
+mount.holdfast "$vol" "$dir" -o "allow_other,uuid=$uuid" || fail "mount"
 round plain
 grep -q " $dir fuse.holdfast rw,.*default_permissions,allow_other" /proc/mounts || fail "/proc/mounts: $(grep holdfast /proc/mounts)"
 says "mounted on $dir" fsck.holdfast "$vol"

@@ -102,6 +102,26 @@ static void test_format_refuses(void)
 
 /* ---- hf_mount */
 
+/* The volume that is meant, or none: two devices may have changed places. */
+static void test_mount_uuid(void)
+{
+	static const uint8_t mine[16] = "0123456789abcdef", other[16] = "0123456789abcdeF";
+	struct hf_format_options fmt = {.struct_size = sizeof(fmt), .uuid = mine};
+	struct hf_mount_options o = {.struct_size = sizeof(o), .flags = 0, .uuid = other};
+	hf_volume *vol;
+
+	OK(hf_format(path, &fmt));
+	FAILS(ENXIO, hf_mount(&vol, path, &o));
+	CU_ASSERT_PTR_NOT_NULL(strstr(hf_errormsg(), "and not 30313233-3435-3637-3839-616263646546, which was asked for"));
+	CU_ASSERT_PTR_NULL(vol);
+	o.uuid = mine;
+	OK(hf_mount(&vol, path, &o));
+	OK(hf_unmount(&vol));
+	unlink(path);
+	close(open(path, O_CREAT | O_RDWR, 0600));
+	CU_ASSERT_EQUAL(truncate(path, 16 * MIB), 0);
+}
+
 static void test_mount_refuses(void)
 {
 	struct hf_mount_options o = {.struct_size = sizeof(o)};
@@ -128,6 +148,7 @@ static void test_mount_refuses(void)
 	CU_ASSERT_EQUAL(truncate(path, 16 * MIB), 0);
 	FAILS(EINVAL, hf_mount(&vol, path, NULL));
 	CU_ASSERT_PTR_NULL(vol);
+	test_mount_uuid();
 	unlink(path);
 }
 
