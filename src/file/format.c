@@ -57,6 +57,47 @@ static int format_file(const char *path, uint64_t bytes, uint64_t have, bool spa
 	return err;
 }
 
+/* ---- bad media that the device lists */
+
+struct format_bad {
+	struct pm *pm;
+	uint64_t bytes, first;
+};
+
+static void bad_clear(void *ctx, uint64_t off, uint64_t len)
+{
+	const struct format_bad *b = ctx;
+
+	pm_clear_bad(b->pm, MOFF(off), len);
+}
+
+static void bad_count(void *ctx, uint64_t off, uint64_t len)
+{
+	struct format_bad *b = ctx;
+
+	b->first = b->bytes ? min_u64(b->first, off) : off;
+	b->bytes += len;
+}
+
+/* What is there is lost anyhow, so it may be cleared. What cannot be would be found by files, one day, or by the next mkfs_write. */
+static int format_bad(struct pm *pm, bool force)
+{
+	struct format_bad b = {.pm = pm};
+
+	pm_bad_blocks(pm, bad_clear, &b);
+	err_clear();
+	pm_bad_blocks(pm, bad_count, &b);
+	if (!b.bytes || force)
+		return 0;
+	return err_set(-EIO,
+		       "%s: the device lists bad media, %llu bytes from byte %llu on, and it cannot be cleared: what is put there cannot "
+		       "be read. Have it cleared or replaced ('ndctl clear-errors'), or use another device (force makes the volume all "
+		       "the same)",
+		       pm->path,
+		       (unsigned long long)b.bytes,
+		       (unsigned long long)b.first);
+}
+
 static int format_write(const char *path, const struct hf_format_options *o)
 {
 	struct mkfs_args args = {
@@ -72,7 +113,9 @@ static int format_write(const char *path, const struct hf_format_options *o)
 
 	if (err)
 		return err;
-	err = mkfs_write(pm, &args);
+	err = format_bad(pm, o->force);
+	if (!err)
+		err = mkfs_write(pm, &args);
 	pm_close(&pm);
 	return err;
 }
