@@ -557,7 +557,7 @@ struct hf_check_result {
  * number. Free space as large as what is to be written is needed, or an undo file: -ENOSPC. -EEXIST: there is such an undo file. */
 HF_API int hf_check(const char *path, const struct hf_check_options *opts, struct hf_check_result *out);
 /* Puts back what a repair changed, from its undo file. -EINVAL: it is of another volume; -ESTALE: something else has changed the
- * volume since, a mount for instance; -EBADMSG: the file is damaged. Then nothing was put back. */
+ * volume since, a mount for instance, or another repair was interrupted than the one that made it; -EBADMSG: the file is damaged. Then nothing was put back. */
 HF_API int hf_check_undo(const char *path, const char *undo_path);
 /* The same for a volume that this process has mounted (HF_CHECK_MEDIA: first the reading, while changes go on): changes wait while it runs, so the callbacks must not make any (they
  * would wait for themselves), nor touch pages of views that are not mapped (SIGSEGV). Repairs nothing: those flags are -EINVAL. */

@@ -6,8 +6,8 @@
  *   1. the undo file, if one is wanted, is written and synced;
  *   2. both superblocks are made valid, as they were (nothing else is different yet);
  *   3. the new content of every block, and the list that says which block it is for, go to free space; fence;
- *   4. the first superblock is marked 'being repaired', with the list's place; fence; then the second. From the first fence on a
- *      mount refuses, and fsck finishes;
+ *   4. the first superblock is marked 'being repaired', with the list's place and the id of the undo file; fence; then the second. From
+ *      the first fence on a mount refuses, and fsck finishes;
  *   5. the blocks are written in place; fence;
  *   6. the second superblock is written as it shall be; fence; then the first.
  *
@@ -30,6 +30,7 @@ struct commit {
 	uint64_t n;
 	uint64_t at;			/* where free blocks are looked for */
 	bool undo;			/* without a list */
+	uint64_t undo_id;		/* of the undo file that is written, or put back; 0: none */
 };
 
 static uint64_t last_block(const struct geo *g)
@@ -160,7 +161,7 @@ static int read_base(struct pm *medium, const struct geo *g, struct fmt_super *s
 	int err = pm_guarded_read(medium, s, mblk_to_moff(MBLK(g->used_copy ? last_block(g) : 0)), sizeof(*s));
 
 	s->incompat = le64_of(le64_get(s->incompat) & ~FMT_INCOMPAT_REPAIR);
-	s->repair = le64_of(0);
+	s->repair = s->repair_undo = le64_of(0);
 	return err;
 }
 
@@ -174,16 +175,17 @@ static int both_supers(struct pm *medium, const struct geo *g, const struct fmt_
 	return write_super(medium, g, *s, !g->used_copy);
 }
 
-static struct fmt_super marked(struct fmt_super s, uint64_t head)
+static struct fmt_super marked(struct fmt_super s, uint64_t head, uint64_t undo_id)
 {
 	s.incompat = le64_of(le64_get(s.incompat) | FMT_INCOMPAT_REPAIR);
 	s.repair = le64_of(head);
+	s.repair_undo = le64_of(undo_id);
 	return s;
 }
 
 static int mark(struct commit *m, uint64_t head)
 {
-	struct fmt_super s = marked(m->base, head);
+	struct fmt_super s = marked(m->base, head, m->undo_id);
 	int err;
 
 	err = write_super(m->medium, m->geo, s, 0);
@@ -210,14 +212,14 @@ static int commit_run(struct commit *m, const char *undo_path)
 {
 	struct fmt_super now;
 	uint64_t head = 0;
-	int err = undo_path ? check_undo_write(m->img, undo_path, m->blk, m->n) : 0;
+	int err = undo_path ? check_undo_write(m->img, undo_path, m->blk, m->n, &m->undo_id) : 0;
 
 	if (!err)
 		err = read_base(m->medium, m->geo, &m->base);
 	if (err)
 		return err;
 	/* A volume that is marked already has no list that could be finished, or is being undone. */
-	now = m->geo->repairing ? marked(m->base, m->geo->redo.v) : m->base;
+	now = m->geo->repairing ? marked(m->base, m->geo->redo.v, m->geo->repair_undo) : m->base;
 	err = both_supers(m->medium, m->geo, &now);
 	if (err)
 		return err;
@@ -234,27 +236,32 @@ static int commit_run(struct commit *m, const char *undo_path)
 	return err ? err : write_in_place(m);
 }
 
-static int commit(struct check_image *img, const char *undo_path, bool undo)
+static int commit(struct commit *m, const char *undo_path)
 {
-	struct commit m = {.img = img, .medium = img->medium, .geo = &img->geo, .at = img->geo.first_data.v, .undo = undo};
-	int err = list_blocks(&m);
+	int err;
 
-	if (!err && m.n)
-		err = commit_run(&m, undo_path);
-	free(m.blk);
+	m->medium = m->img->medium;
+	m->geo = &m->img->geo;
+	m->at = m->geo->first_data.v;
+	err = list_blocks(m);
+	if (!err && m->n)
+		err = commit_run(m, undo_path);
+	free(m->blk);
 	return err;
 }
 
 int check_image_commit(struct check_image *img, const char *undo_path)
 {
-	int err = commit(img, undo_path, false);
+	struct commit m = {.img = img};
+	int err = commit(&m, undo_path);
 
 	return err ? err_prefix(err, "writing the repair") : 0;
 }
 
-int check_image_commit_undo(struct check_image *img)
+int check_image_commit_undo(struct check_image *img, uint64_t id)
 {
-	int err = commit(img, NULL, true);
+	struct commit m = {.img = img, .undo = true, .undo_id = id};
+	int err = commit(&m, NULL);
 
 	return err ? err_prefix(err, "undoing the repair") : 0;
 }

@@ -50,15 +50,15 @@ int check_image_put(struct check_image *img, moff_t off, const void *src, uint64
 /* commit.c: what was changed in the image goes to the medium, wholly or not at all. undo_path (may be NULL): gets the old bytes
  * first. -ENOSPC: no free space for the redo list and no undo file. */
 int check_image_commit(struct check_image *img, const char *undo_path);
-/* The same for what an undo file has. Interrupted, it is to be done again. */
-int check_image_commit_undo(struct check_image *img);
+/* The same for what the undo file of this id has. Interrupted, it is to be done again. */
+int check_image_commit_undo(struct check_image *img, uint64_t id);
 /* Writes what the redo list of an interrupted repair says, and takes the mark away. -EBADMSG, -EUCLEAN: the list is damaged,
  * nothing was written. */
 int check_redo_finish(struct pm *medium, const struct geo *geo);
 /* The same into a private image. */
 int check_redo_image(struct check_image *img);
 
-/* undo.c */
-int check_undo_write(const struct check_image *img, const char *path, const uint64_t *blocks, uint64_t n);
+/* undo.c. *id: the file's, never 0. */
+int check_undo_write(const struct check_image *img, const char *path, const uint64_t *blocks, uint64_t n, uint64_t *id);
 
 #endif

@@ -19,7 +19,7 @@ static void super_put(struct check *c, uint32_t copy, uint32_t from)
 
 	s.copy = le32_of(copy);
 	s.incompat = le64_of(le64_get(s.incompat) & ~FMT_INCOMPAT_REPAIR);
-	s.repair = le64_of(0);
+	s.repair = s.repair_undo = le64_of(0);
 	s.csum = le64_of(geo_super_csum(&s));
 	check_put(c, super_off(c, copy), &s, sizeof(s));
 }

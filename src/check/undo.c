@@ -2,40 +2,15 @@
  *
  * It is put back only where nothing else happened since: each block must be as the repair left it, or as it was before (an undo
  * that was interrupted). The superblocks and the checkpoint words are always in it, and a mount that could change anything writes
- * the latter. After an interrupted repair nothing was mounted, and the blocks may be torn: then the volume's identity is enough. */
+ * the latter. After an interrupted repair nothing was mounted, and the blocks may be torn: then the file must be the one whose id the
+ * superblock has. */
+#include "check/undo.h"
 #include "check/image.h"
 #include <holdfast.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define UNDO_MAGIC "HFUNDO01"
-
-struct undo_head {
-	uint8_t magic[8];
-	uint8_t uuid[16];
-	le64_t bytes;			/* of the volume */
-	le64_t count;			/* blocks that follow */
-	le64_t csum;			/* of what stands before it */
-};
-struct undo_block {
-	le64_t block;
-	le64_t repaired;		/* hash of the bytes that the repair wrote */
-	le64_t csum;			/* of the old bytes and the number */
-	uint8_t old[HF_BLOCK_SIZE];
-};
-static_assert(sizeof(struct undo_head) == 48 && sizeof(struct undo_block) == HF_BLOCK_SIZE + 24, "");
-
-static uint64_t head_csum(const struct undo_head *h)
-{
-	return hash_bytes(h, offsetof(struct undo_head, csum), 0);
-}
-
-static uint64_t block_csum(const struct undo_block *b)
-{
-	return hash_bytes(b->old, sizeof(b->old), le64_get(b->block));
-}
 
 static int put_block(FILE *f, const struct check_image *img, uint64_t block)
 {
@@ -44,13 +19,13 @@ static int put_block(FILE *f, const struct check_image *img, uint64_t block)
 			       .repaired = le64_of(hash_bytes(pm_at(img->replayed, at), HF_BLOCK_SIZE, block))};
 
 	memcpy(b.old, pm_at(img->medium, at), sizeof(b.old));
-	b.csum = le64_of(block_csum(&b));
+	b.csum = le64_of(undo_block_csum(&b));
 	return fwrite(&b, sizeof(b), 1, f) == 1 ? 0 : -EIO;
 }
 
-static int put_all(FILE *f, const struct check_image *img, const uint64_t *blocks, uint64_t n)
+static int put_all(FILE *f, const struct check_image *img, const uint64_t *blocks, uint64_t n, uint64_t id)
 {
-	struct undo_head h = {.bytes = le64_of(img->geo.bytes)};
+	struct undo_head h = {.bytes = le64_of(img->geo.bytes), .id = le64_of(id)};
 	bool c0 = false, c1 = false;
 	uint64_t i;
 	int err;
@@ -62,7 +37,7 @@ static int put_all(FILE *f, const struct check_image *img, const uint64_t *block
 	memcpy(h.magic, UNDO_MAGIC, sizeof(h.magic));
 	memcpy(h.uuid, img->geo.uuid, sizeof(h.uuid));
 	h.count = le64_of(n + !c0 + !c1);
-	h.csum = le64_of(head_csum(&h));
+	h.csum = le64_of(undo_head_csum(&h));
 	err = fwrite(&h, sizeof(h), 1, f) == 1 ? 0 : -EIO;
 	for (i = 0; i < n && !err; i++)
 		err = put_block(f, img, blocks[i]);
@@ -88,11 +63,15 @@ static int sync_parent(const char *path)
 	return err;
 }
 
-int check_undo_write(const struct check_image *img, const char *path, const uint64_t *blocks, uint64_t n)
+int check_undo_write(const struct check_image *img, const char *path, const uint64_t *blocks, uint64_t n, uint64_t *id)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600), err;
+	int fd, err = hash_random(id, sizeof(*id));
 	FILE *f;
 
+	if (err)
+		return err;
+	*id |= 1;			/* 0 is none */
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_set(-errno, "undo file %s: %s", path,
 			       errno == EEXIST ? "it exists already: name another one" : "cannot be made");
@@ -101,7 +80,7 @@ int check_undo_write(const struct check_image *img, const char *path, const uint
 		close(fd);
 		return err_set(-ENOMEM, "undo file %s: out of memory", path);
 	}
-	err = put_all(f, img, blocks, n);
+	err = put_all(f, img, blocks, n, *id);
 	if (fflush(f) != 0 || fsync(fd) != 0)
 		err = -EIO;
 	if (fclose(f) != 0)
@@ -117,16 +96,20 @@ int check_undo_write(const struct check_image *img, const char *path, const uint
 
 /* ---- putting it back */
 
-static int read_head(FILE *f, const char *path, const struct geo *g, uint64_t *count)
+static int read_head(FILE *f, const char *path, const struct geo *g, uint64_t *count, uint64_t *id)
 {
 	struct undo_head h;
 
 	if (fread(&h, sizeof(h), 1, f) != 1 || memcmp(h.magic, UNDO_MAGIC, sizeof(h.magic)) != 0 ||
-	    le64_get(h.csum) != head_csum(&h))
+	    le64_get(h.csum) != undo_head_csum(&h))
 		return err_set(-EBADMSG, "%s: is no undo file, or is damaged", path);
 	if (memcmp(h.uuid, g->uuid, sizeof(h.uuid)) != 0 || le64_get(h.bytes) != g->bytes)
 		return err_set(-EINVAL, "%s: belongs to another volume", path);
+	if (g->repairing && le64_get(h.id) != g->repair_undo)
+		return err_set(-ESTALE, "%s: is not of the repair that was interrupted%s; nothing was put back", path,
+			       g->repair_undo ? "" : ", which had no undo file (fsck.holdfast -y finishes it)");
 	*count = le64_get(h.count);
+	*id = le64_get(h.id);
 	return 0;
 }
 
@@ -146,7 +129,7 @@ static int read_block(FILE *f, const char *path, const struct check_image *img, 
 	if (fread(b, sizeof(*b), 1, f) != 1)
 		return err_set(-EBADMSG, "%s: is cut off", path);
 	block = le64_get(b->block);
-	if (block >= img->geo.nblocks || le64_get(b->csum) != block_csum(b))
+	if (block >= img->geo.nblocks || le64_get(b->csum) != undo_block_csum(b))
 		return err_set(-EBADMSG, "%s: is damaged", path);
 	now = pm_at(img->medium, mblk_to_moff(MBLK(block)));
 	if (!img->geo.repairing && memcmp(now, b->old, HF_BLOCK_SIZE) != 0 &&
@@ -157,11 +140,11 @@ static int read_block(FILE *f, const char *path, const struct check_image *img, 
 }
 
 /* All is read and looked at before anything is written. */
-static int load(FILE *f, const char *path, struct check_image *img)
+static int load(FILE *f, const char *path, struct check_image *img, uint64_t *id)
 {
 	struct undo_block *b = malloc(sizeof(*b));
 	uint64_t count = 0, i;
-	int err = b ? read_head(f, path, &img->geo, &count) : err_set(-ENOMEM, "undo: out of memory");
+	int err = b ? read_head(f, path, &img->geo, &count, id) : err_set(-ENOMEM, "undo: out of memory");
 
 	for (i = 0; i < count && !err; i++) {
 		err = read_block(f, path, img, b);
@@ -175,7 +158,7 @@ static int load(FILE *f, const char *path, struct check_image *img)
 HF_API int hf_check_undo(const char *path, const char *undo_path)
 {
 	struct check_image *img = NULL;
-	uint64_t records;
+	uint64_t records, id = 0;
 	FILE *f;
 	int err;
 
@@ -187,9 +170,9 @@ HF_API int hf_check_undo(const char *path, const char *undo_path)
 		return err_set(-errno, "undo file %s: cannot be opened", undo_path);
 	err = check_image_open_how(path, CHECK_IMAGE_RAW, &img, &records);
 	if (!err)
-		err = load(f, undo_path, img);
+		err = load(f, undo_path, img, &id);
 	if (!err)
-		err = check_image_commit_undo(img);
+		err = check_image_commit_undo(img, id);
 	check_image_close(&img);
 	fclose(f);
 	return err;

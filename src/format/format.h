@@ -77,7 +77,8 @@ struct fmt_super {
 	le64_t first_data;		/* first block that the allocator owns */
 	le64_t created_ns;
 	le64_t repair;			/* with FMT_INCOMPAT_REPAIR: first block of the redo list, 0: there is none */
-	le64_t reserved0[3];
+	le64_t repair_undo;		/* with it: id of the undo file, 0: there is none */
+	le64_t reserved0[2];
 	struct fmt_device devices[8];
 	uint8_t reserved[4096 - 488];
 };

@@ -121,6 +121,7 @@ static void geo_decode(const struct fmt_super *s, struct geo *g)
 	    .read_only_features = (le64_get(s->ro_compat) & ~FMT_RO_COMPAT_KNOWN) != 0,
 	    .repairing = (le64_get(s->incompat) & FMT_INCOMPAT_REPAIR) != 0,
 	    .redo = MBLK(le64_get(s->repair)),
+	    .repair_undo = le64_get(s->repair_undo),
 	    .used_copy = le32_get(s->copy) != 0,
 	};
 	memcpy(g->uuid, s->uuid, sizeof(g->uuid));

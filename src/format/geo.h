@@ -19,6 +19,7 @@ struct geo {
 	bool read_only_features;	/* an unknown ro_compat bit is set */
 	bool repairing;			/* a repair was interrupted: only fsck may go on */
 	mblk_t redo;			/* then: its redo list, MBLK_NULL: none */
+	uint64_t repair_undo;		/* and the id of its undo file, 0: none */
 	bool used_copy;			/* the first superblock was bad; this is the second */
 };
 

@@ -768,27 +768,64 @@ static void lines_zeroed(void)
 			apply(&bases[0], &bases[0].im.obj[i], ZERO, &r);
 }
 
-static void undo_name(char *out, size_t size)
+static void undo_name(char *out, size_t size, const char *suffix)
 {
-	snprintf(out, size, "%s.undo", vol_path);
+	snprintf(out, size, "%s.%s", vol_path, suffix);
 }
 
-/* First child: a repair that is killed. Second: it is undone, which is killed too. Third: undone, and repaired. */
-static void undo_kill_run(void *ctx)
+static void repair_with_undo(const char *suffix)
 {
-	struct kill_case *k = ctx;
 	struct hf_check_options o = {.struct_size = sizeof(o), .flags = HF_CHECK_REPAIR, .finding = finding};
 	struct hf_check_result r;
 	char undo[300];
 
 	lines_zeroed();
 	store(bases[0].im.bytes);
-	undo_name(undo, sizeof(undo));
+	undo_name(undo, sizeof(undo), suffix);
 	unlink(undo);
 	o.undo_path = undo;
-	kill_at = k->at;
 	res->refused = hf_check(vol_path, &o, &r);
 	res->done = true;
+}
+
+/* The undo file of an earlier repair of the same damage. */
+static void undo_older(void *ctx)
+{
+	uint64_t other;
+
+	(void)ctx;
+	(void)__wrap_hash_random(&other, sizeof(other));	/* or the two files have the same id */
+	repair_with_undo("older");
+}
+
+/* First child: a repair that is killed. Second: it is undone, which is killed too. Third: undone, and repaired. */
+static void undo_kill_run(void *ctx)
+{
+	struct kill_case *k = ctx;
+
+	kill_at = k->at;
+	repair_with_undo("undo");
+}
+
+static bool is_marked(void)
+{
+	struct fmt_super s = {0};
+	int fd = open(vol_path, O_RDONLY);
+
+	if (fd < 0 || pread(fd, &s, sizeof(s), 0) != sizeof(s))
+		wrong("the superblock cannot be read");
+	close(fd);
+	return geo_verify_super(&s, VOLUME_BYTES, 0) == 0 && le64_get(s.incompat) & FMT_INCOMPAT_REPAIR;
+}
+
+/* Whatever stands there: only the file of what was interrupted is taken. */
+static void older_refused(void)
+{
+	char undo[300];
+
+	undo_name(undo, sizeof(undo), "older");
+	if (is_marked() && hf_check_undo(vol_path, undo) != -ESTALE)
+		wrong("an older undo file was taken for an interrupted repair");
 }
 
 static void undo_kill_undo(void *ctx)
@@ -796,7 +833,8 @@ static void undo_kill_undo(void *ctx)
 	struct kill_case *k = ctx;
 	char undo[300];
 
-	undo_name(undo, sizeof(undo));
+	older_refused();
+	undo_name(undo, sizeof(undo), "undo");
 	kill_at = k->undo_at;
 	if (hf_check_undo(vol_path, undo))
 		wrong("undo of a repair that was killed");
@@ -810,7 +848,8 @@ static void undo_kill_after(void *ctx)
 
 	(void)ctx;
 	lines_zeroed();
-	undo_name(undo, sizeof(undo));
+	older_refused();
+	undo_name(undo, sizeof(undo), "undo");
 	if (hf_check_undo(vol_path, undo))
 		wrong("undo of an undo that was killed");
 	if (check(HF_CHECK_REPAIR, &r) || r.unrepaired)
@@ -835,7 +874,9 @@ static unsigned undo_kills(void)
 	struct kill_case k = {.at = 1};
 	unsigned bad = 0, n = 0;
 	bool done = false, undone;
+	char older[300];
 
+	in_child(undo_older, NULL);
 	for (; !done && !bad; k.at++) {
 		for (k.undo_at = 1, undone = false; !undone && !bad; k.undo_at++, n++) {
 			done = runs_through(undo_kill_run, &k);
@@ -846,6 +887,8 @@ static unsigned undo_kills(void)
 			bad += told("undo again", k.at, k.undo_at);
 		}
 	}
+	undo_name(older, sizeof(older), "older");
+	unlink(older);
 	printf("%u undos of killed repairs, killed themselves: %u broken promises\n", n, bad);
 	return bad;
 }
