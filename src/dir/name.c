@@ -1,4 +1,5 @@
 /* Names: making them, and looking one up. */
+#include "dir/name_cache.h"
 #include "dir/name_int.h"
 
 #include <dirent.h>
@@ -413,6 +414,18 @@ static int name_parent(struct inode *dir, struct inode **out)
 	return err;
 }
 
+static bool name_step_cached(struct inode *at, const char *p, unsigned len, struct inode **out)
+{
+	struct name_hit hit;
+
+	if (!name_cache_get(at->fs, at->ino, p, len, &hit) || atomic_load_explicit(&at->dead, memory_order_acquire))
+		return false;
+	if (inode_get(at->fs, hit.ino, hit.gen, out) == 0)
+		return true;
+	err_clear();	/* freed since, or damaged: the directory says which */
+	return false;
+}
+
 /* Locking: the layout lock, shared, holds the directory and through the entry its inode (I-DIR-1, I-NAME-1). */
 int name_step(struct inode *at, const char *p, unsigned len, struct inode **out)
 {
@@ -429,6 +442,8 @@ int name_step(struct inode *at, const char *p, unsigned len, struct inode **out)
 	}
 	if (len == 2 && p[0] == '.' && p[1] == '.')
 		return name_parent(at, out);
+	if (name_step_cached(at, p, len, out))
+		return 0;
 	rwl_rdlock(&at->layout);
 	err = name_check_alive(at);
 	if (!err)
@@ -436,6 +451,8 @@ int name_step(struct inode *at, const char *p, unsigned len, struct inode **out)
 	if (!err)
 		err = pos.found ? name_get(at, dir_pos_ino(&pos), dir_pos_type(&pos), out)
 				: err_set(-ENOENT, "'%.*s': no such file or directory", (int)len, p);
+	if (!err)
+		name_cache_put(at->fs, at->ino, p, len, *out);
 	rwl_rdunlock(&at->layout);
 	return err;
 }

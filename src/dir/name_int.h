@@ -73,6 +73,8 @@ void name_layouts_add(struct name_layouts *l, struct inode *in);
 /* ---- an inode that loses a name, perhaps its last (name_remove.c) */
 struct name_victim {
 	struct inode *in;
+	const char *name;	/* the one that it loses */
+	unsigned len;
 	struct name_how *how;	/* NULL: none */
 	bool last;		/* no name is left */
 	bool reap_now;		/* and it goes in the same transaction */

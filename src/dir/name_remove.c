@@ -3,6 +3,7 @@
  * An inode that loses its last name goes in the same transaction if nobody has it open and it is small enough for one
  * record. Otherwise that transaction leaves it with no link and an orphan slot (I-NAME-3: an inode with no link has one from
  * the same record on), and it is freed later: after the operation's locks are let go, at the last close, or by recovery. */
+#include "dir/name_cache.h"
 #include "dir/name_int.h"
 
 #include "inode/map.h"
@@ -137,6 +138,7 @@ static int name_remove_commit(struct inode *dir, const struct dir_pos *pos, stru
 	if (!t)
 		return -ENOMEM;
 	txn_set_ticket(t, name_victim_ticket(v));
+	name_cache_drop(dir->fs, dir->ino, v->name, v->len);
 	inode_edit_begin(&de, dir, t);
 	err = dir_remove_at(&de, pos);
 	if (!err) {
@@ -181,10 +183,9 @@ static int name_remove_locked(struct inode *dir, const struct dir_pos *pos, stru
 int name_unlink(struct inode *dir, const char *name, struct name_how *how)
 {
 	struct name_layouts l = {.in = {dir}, .n = 1};
-	struct name_victim v = {.in = NULL, .how = how};
+	struct name_victim v = {.name = name, .how = how};
 	struct dir_pos pos;
-	unsigned len = 0;
-	int err = name_check_change(dir, name, &len);
+	int err = name_check_change(dir, name, &v.len);
 
 	if (err)
 		return err;
@@ -194,7 +195,7 @@ int name_unlink(struct inode *dir, const char *name, struct name_how *how)
 	name_layouts_take(&l);
 	err = name_check_alive(dir);
 	if (!err)
-		err = dir_find(dir, name, len, &pos);
+		err = dir_find(dir, name, v.len, &pos);
 	if (!err && !pos.found)
 		err = err_set(-ENOENT, "'%s': no such file or directory", name);
 	if (!err && dir_pos_type(&pos) == DT_DIR)
@@ -255,7 +256,7 @@ int name_rmdir(struct inode *dir, const char *name)
 	if (err)
 		return err;
 	do {
-		struct name_victim v = {.in = NULL, .own_content = true};
+		struct name_victim v = {.name = name, .len = len, .own_content = true};
 
 		err = name_step(dir, name, len, &v.in);
 		if (!err && !name_is_dir(v.in))

@@ -7,6 +7,7 @@
  *	a directory changes its parent: the volume's rename lock, and with it (before the other locks) the proof that it is not
  *	moved below itself. Under the rename lock no directory changes its parent, so what was proved stays so (I-NAME-4)
  */
+#include "dir/name_cache.h"
 #include "dir/name_int.h"
 
 #include <dirent.h>
@@ -258,12 +259,15 @@ static int rename_gather(struct rename_round *q, struct txn *t)
  * name or the new one is there, never both, never neither, and a replaced name is never missing. */
 static int rename_commit(struct rename_round *q)
 {
-	struct txn *t = txn_begin(q->r->olddir->fs->journal);
+	struct rename *r = q->r;
+	struct txn *t = txn_begin(r->olddir->fs->journal);
 	int err;
 
 	if (!t)
 		return -ENOMEM;
 	txn_set_ticket(t, name_victim_ticket(&q->v));
+	name_cache_drop(r->olddir->fs, r->olddir->ino, r->oldname, r->oldlen);
+	name_cache_drop(r->olddir->fs, r->newdir->ino, r->newname, r->newlen);
 	err = rename_gather(q, t);
 	if (!err)
 		return txn_commit(t, NULL);

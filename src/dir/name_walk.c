@@ -2,6 +2,7 @@
  *
  * One directory at a time, each held by a reference: nothing is locked between two components, as anywhere. A symlink's target
  * takes the place of the component in a copy of the path; no recursion. */
+#include "dir/name_cache.h"
 #include "dir/name_int.h"
 
 struct walk {
@@ -12,7 +13,7 @@ struct walk {
 	char buf[NAME_PATH_MAX + 1];	/* the path after the first symlink */
 };
 
-/* One component: w->p[0..len), and what is behind it. */
+/* One component: p[0..len), and what is behind it. */
 struct walk_part {
 	unsigned len;
 	bool last;
@@ -20,15 +21,17 @@ struct walk_part {
 	const char *rest;		/* without them */
 };
 
-static int walk_part(struct walk *w, struct walk_part *c)
+static int walk_part(const char *p, struct walk_part *c)
 {
-	const char *end = strchrnul(w->p, '/');
+	const char *end = strchrnul(p, '/');
 
-	if (end - w->p > (ptrdiff_t)FMT_NAME_MAX)
+	if (end - p > (ptrdiff_t)FMT_NAME_MAX)
 		return err_set(-ENAMETOOLONG, "a name has at most %u bytes", FMT_NAME_MAX);
-	c->len = (unsigned)(end - w->p);
+	c->len = (unsigned)(end - p);
 	c->slashes = *end == '/';
-	c->rest = end + strspn(end, "/");
+	while (*end == '/')
+		end++;
+	c->rest = end;
 	c->last = *c->rest == '\0';
 	return 0;
 }
@@ -101,6 +104,48 @@ static int walk_step(struct walk *w, const struct walk_part *c, unsigned flags, 
 	return 0;
 }
 
+/* One component by the name cache, from the directory 'at' (without a line: w->at). That one is looked at again after the next line
+ * was read: so it was there meanwhile, and its number nobody else's. */
+static bool walk_hit(const struct walk *w, const struct name_hit *at, const char *p, const struct walk_part *c, unsigned flags,
+		     struct name_hit *next)
+{
+	if (!name_cache_get(w->fs, at->ino, p, c->len, next))
+		return false;
+	if (at->line ? !name_cache_still(at) : atomic_load_explicit(&w->at->dead, memory_order_acquire))
+		return false;
+	if (next->type == S_IFDIR)
+		return true;
+	return c->last && !c->slashes && (next->type != S_IFLNK || flags & WALK_NOFOLLOW);
+}
+
+/* As far as the name cache knows the way, with one reference for all of it. What it does not know, and '..', and symlinks, are left
+ * to the steps. */
+static void walk_cached(struct walk *w, unsigned flags, bool *is_dir)
+{
+	struct name_hit at = {.ino = w->at->ino}, next;
+	struct walk_part c = {0};
+	const char *p = w->p;
+	struct inode *in;
+
+	while (*p != '\0') {
+		if (walk_part(p, &c) || (c.last && flags & WALK_PARENT) || !walk_hit(w, &at, p, &c, flags, &next))
+			break;
+		at = next;
+		p = c.rest;
+	}
+	if (p == w->p)
+		return;
+	if (inode_get(w->fs, at.ino, at.gen, &in)) {
+		err_clear();	/* freed since, or damaged: the directories say which */
+		return;
+	}
+	inode_put(w->at);
+	w->at = in;
+	w->p = p;
+	if (is_dir && *p == '\0')
+		*is_dir = c.slashes;
+}
+
 /* The last component is not walked: it is handed out. */
 static int walk_last(const struct walk *w, const struct walk_part *c, char *last, bool *is_dir)
 {
@@ -119,7 +164,7 @@ static int walk_run(struct walk *w, unsigned flags, char *last, bool *is_dir)
 
 	while (!done && *w->p != '\0') {
 		struct walk_part c = {0};
-		int err = walk_part(w, &c);
+		int err = walk_part(w->p, &c);
 
 		if (err)
 			return err;
@@ -160,8 +205,10 @@ int name_walk(struct fs *fs, struct inode *start, const char *path, unsigned fla
 	} else {
 		err = walk_to_root(&w);
 	}
-	if (!err)
+	if (!err) {
+		walk_cached(&w, flags, is_dir);
 		err = walk_run(&w, flags, last, is_dir);
+	}
 	if (err) {
 		inode_put(w.at);
 		return err;

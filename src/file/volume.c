@@ -1,5 +1,6 @@
 /* Mounting: what is opened is closed in the reverse order, also when something fails half-way. */
 #include "file/volume.h"
+#include "dir/name_cache.h"
 #include "inode/orphan.h"
 #include "pin/pin.h"
 #include "pin/view.h"
@@ -89,9 +90,12 @@ static int volume_open_layers(struct hf_volume *vol, const struct hf_mount_optio
 	err = itable_open(fs, opts->max_cached_inodes);
 	if (err)
 		goto out_space;
-	err = orphans_open(fs);
+	err = name_cache_open(fs, opts->max_cached_inodes);
 	if (err)
 		goto out_itable;
+	err = orphans_open(fs);
+	if (err)
+		goto out_names;
 	/* A dead owner's pins count before anything is freed or handed out. */
 	err = pins_open(fs, fs->pm->kind != PM_MEMFD && !fs->read_only);
 	if (err)
@@ -108,6 +112,8 @@ static int volume_open_layers(struct hf_volume *vol, const struct hf_mount_optio
 	pins_close(fs);
 out_orphans:
 	orphans_close(fs);
+out_names:
+	name_cache_close(fs);
 out_itable:
 	itable_close(fs);
 out_space:
@@ -314,6 +320,7 @@ static int volume_take_apart(struct hf_volume *vol)
 	fs->pm->lent_at = NULL;
 	pins_close(fs);
 	orphans_close(fs);
+	name_cache_close(fs);
 	itable_close(fs);
 	space_close(&fs->space);
 	err = journal_close(&fs->journal);

@@ -12,6 +12,7 @@ enum fs_quiet { QUIET_NO, QUIET_WRITING, QUIET_FROZEN };
 struct itable;
 struct orphans;
 struct pins;
+struct name_cache;
 
 struct fs {
 	struct pm *pm;
@@ -21,6 +22,7 @@ struct fs {
 	struct itable *itable;
 	struct orphans *orphans;
 	struct pins *pins;		/* src/pin */
+	struct name_cache *names;	/* src/dir; NULL: none */
 	struct mtx rename_lock;		/* RANK_RENAME: directories that change parent */
 	/* Who may commit although a reader called it: the cache's last resort, which writes times to make room (QUIET_WRITING, one
 	 * thread at a time), or nobody, while the volume is frozen. No lock: the thread that froze the volume goes on taking

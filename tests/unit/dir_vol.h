@@ -4,6 +4,7 @@
 #define HF_TESTS_DIR_VOL_H
 
 #include "itable_vol.h"
+#include "dir/name_cache.h"
 #include "dir/name_int.h"
 #include "dir/bucket.h"
 
@@ -18,6 +19,7 @@ struct dvol {
 static inline void dvol_attach(struct dvol *d)
 {
 	d->fs = &d->v.fs;
+	ivol_must(name_cache_open(d->fs, 64), "name cache");	/* a small one: names push each other out */
 	ivol_must(inode_get(d->fs, INUM(FMT_INO_ROOT), 0, &d->root), "root");
 }
 
@@ -33,6 +35,7 @@ static inline void dvol_remount(struct dvol *d)
 	uint64_t n;
 
 	inode_put(d->root);
+	name_cache_close(d->fs);
 	ivol_remount(&d->v, 4096);
 	ivol_must(inode_recover_orphans(&d->v.fs, &n), "recover orphans");
 	dvol_attach(d);
@@ -41,6 +44,7 @@ static inline void dvol_remount(struct dvol *d)
 static inline void dvol_close(struct dvol *d)
 {
 	inode_put(d->root);
+	name_cache_close(d->fs);
 	ivol_close(&d->v);
 }
 
