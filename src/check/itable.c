@@ -274,7 +274,8 @@ void check_itable(struct check *c)
 	check_extent(c, &ctx, it, owned);
 	if (c->iblocks && !mblk_is_null(c->iblock[0]) && c->iblock[0].v != FMT_BLK_INODES0)
 		check_find(c, "inode", FMT_INO_ITABLE, 0, "the inode table does not begin with block %u", FMT_BLK_INODES0);
-	c->links = calloc((size_t)(c->iblocks * FMT_INODES_PER_BLOCK + 1), sizeof(*c->links));
+	/* a table without any block has the fixed inodes all the same */
+	c->links = calloc((size_t)(max_u64(c->iblocks, 1) * FMT_INODES_PER_BLOCK + 1), sizeof(*c->links));
 	if (!c->links)
 		c->err = err_set(-ENOMEM, "check: no memory for %llu inodes", (unsigned long long)c->iblocks * FMT_INODES_PER_BLOCK);
 }
