@@ -5,7 +5,7 @@
 #     --quick      one build (gcc), no sanitizers, no valgrind
 #     --build DIR  where to build (default: build/ beside this folder)
 #
-# Stages: gcc (all tests), clang (unit tests), fuzz (10 s of each fuzzer, clang), AddressSanitizer + UBSan, ThreadSanitizer (concurrent suites),
+# Stages: gcc (all tests), clang (unit tests), fuzz (a minute of each fuzzer, clang), AddressSanitizer + UBSan, ThreadSanitizer (concurrent suites),
 # valgrind memcheck. Ends with a ctest summary; exits non-zero if anything failed.
 set -u
 cd "$(dirname "$0")/.." || exit 1

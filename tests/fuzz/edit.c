@@ -103,11 +103,6 @@ static void put(uint8_t *p, unsigned size, uint64_t v)
 		p[i] = (uint8_t)v;
 }
 
-static bool sealed(const struct fuzz_step *s)
-{
-	return s->how < 0xf0;
-}
-
 uint64_t fuzz_value(const struct fuzz_image *im, const struct fuzz_step *s, uint64_t old, uint64_t other)
 {
 	switch ((enum fuzz_value)(s->how & 7)) {
@@ -147,7 +142,7 @@ static void edit_super(const struct fuzz_image *im, uint8_t *bytes, const struct
 		if (s->object % 3 != 2 && s->object % 3 != copy)
 			continue;
 		edit_field(im, s, at, im->bytes, PICK(super_fields, s->field));
-		if (sealed(s))
+		if (fuzz_sealed(s))
 			sb->csum = le64_of(geo_super_csum(sb));
 	}
 }
@@ -157,7 +152,7 @@ static void edit_ckpt(const struct fuzz_image *im, uint8_t *bytes, const struct 
 	uint8_t *at = bytes + (uint64_t)(s->object % 2 ? FMT_BLK_CKPT1 : FMT_BLK_CKPT0) * HF_BLOCK_SIZE;
 	uint64_t old = get(at, 8), v = fuzz_value(im, s, old & ~(0xffull << 56), im->last_seq);
 
-	put(at, 8, sealed(s) ? fmt_ckpt_encode(&im->geo, JSEQ(v & ~(0xffull << 56))) : v);
+	put(at, 8, fuzz_sealed(s) ? fmt_ckpt_encode(&im->geo, JSEQ(v & ~(0xffull << 56))) : v);
 }
 
 static void seal_record(const struct fuzz_image *im, uint8_t *at, uint64_t id, uint64_t in_half)
@@ -175,7 +170,7 @@ static void edit_record(const struct fuzz_image *im, uint8_t *bytes, const struc
 	const struct fuzz_place *p = &im->record[im->records - 1 - s->object % im->records];
 
 	edit_field(im, s, bytes + p->off, im->bytes + im->record[s->aux % im->records].off, PICK(record_fields, s->field));
-	if (sealed(s))
+	if (fuzz_sealed(s))
 		seal_record(im, bytes + p->off, p->id, p->in_half);
 }
 
@@ -200,7 +195,7 @@ static void new_record(const struct fuzz_image *im, uint8_t *bytes, const struct
 	put(at + 24, 8, FMT_ITEM(kind, (target + (s->field >> 2 & 0x38)) & ~(0xffull << 56)));
 	put(at + 32, 8, fuzz_value(im, s, 16, 8));
 	put(at + 40, 8, s->value);
-	if (sealed(s))
+	if (fuzz_sealed(s))
 		seal_record(im, at, id, off);
 }
 
@@ -221,7 +216,7 @@ static void edit_inode(const struct fuzz_image *im, uint8_t *bytes, const struct
 	uint8_t *at = bytes + im->inode[s->object % im->inodes].off;
 
 	edit_field(im, s, at, bytes + im->inode[s->aux % im->inodes].off, PICK(inode_fields, s->field));
-	if (sealed(s))
+	if (fuzz_sealed(s))
 		seal_inode(im, at);
 }
 
@@ -254,12 +249,12 @@ static void edit_entry(const struct fuzz_image *im, uint8_t *bytes, const struct
 		fblk = e->fblk / fmt_level_blocks(e->level + 1) * fmt_level_blocks(e->level + 1) + to * fmt_level_blocks(e->level);
 	}
 	v = entry_value(im, bytes, s, old);
-	if (sealed(s) && v) {
+	if (fuzz_sealed(s) && v) {
 		v &= 0x0000ffffffffffffull;
 		v |= fmt_entry_check(key, e->level, FBLK(fblk), v);
 	}
 	put(bytes + off, 8, v);
-	if (e->inode_off && sealed(s))
+	if (e->inode_off && fuzz_sealed(s))
 		seal_inode(im, bytes + e->inode_off);
 }
 
@@ -279,12 +274,12 @@ static void edit_bucket(const struct fuzz_image *im, uint8_t *bytes, const struc
 
 	if (s->kind == FUZZ_TAGS) {
 		put(at + 64 + s->field % FMT_DIR_SLOTS, 1, fuzz_value(im, s, at[64 + s->field % FMT_DIR_SLOTS], FMT_TAG_MORE));
-		if (sealed(s))
+		if (fuzz_sealed(s))
 			seal_tags(h);
 		return;
 	}
 	edit_field(im, s, at, bytes + im->bucket[s->aux % im->buckets].off, PICK(bucket_fields, s->field));
-	if (sealed(s))
+	if (fuzz_sealed(s))
 		h->csum = le64_of(fmt_bucket_csum(&im->geo, h));
 }
 
@@ -307,7 +302,7 @@ static void edit_dirent(const struct fuzz_image *im, uint8_t *bytes, const struc
 	if (s->field & 0x100)		/* the key of the name that is there now */
 		d->key = le64_of(fmt_name_hash(&im->geo, d->name, FMT_DIRENT_LEN(target)) | (le64_get(d->key) & 0xff));
 	key = le64_get(d->key);
-	if (!sealed(s))
+	if (!fuzz_sealed(s))
 		return;
 	d->check = le32_of(fmt_dirent_check(&im->geo, INUM(p->id), key, target, d->name, FMT_DIRENT_LEN(target)));
 	if (s->field & 0x200) {
@@ -342,7 +337,7 @@ static void edit_orphan(const struct fuzz_image *im, uint8_t *bytes, const struc
 	}
 	if (!(s->field & 0x400))
 		edit_field(im, s, (uint8_t *)o, (const uint8_t *)o + sizeof(*o), PICK(orphan_fields, s->field & 0xff));
-	if (sealed(s))
+	if (fuzz_sealed(s))
 		o->csum = le64_of(fmt_orphan_csum(&im->geo, slot, o));
 }
 
@@ -362,7 +357,7 @@ static void edit_xattr(const struct fuzz_image *im, uint8_t *bytes, const struct
 	edit_field(im, s, blob, im->bytes, &f);
 	if (le32_get(h->bytes) <= nblk * HF_BLOCK_SIZE && s->how & 8)
 		n = le32_get(h->bytes);
-	if (sealed(s))
+	if (fuzz_sealed(s))
 		h->csum = le64_of(fmt_xattr_csum(&im->geo, INUM(b->owner), blob, n));
 	for (uint32_t i = 0; i < nblk; i++)
 		memcpy(bytes + (b->blk[i] << HF_BLOCK_SHIFT), blob + i * HF_BLOCK_SIZE, HF_BLOCK_SIZE);
@@ -377,7 +372,7 @@ static void copy_inode(const struct fuzz_image *im, uint8_t *bytes, const struct
 	memcpy(i, im->bytes + im->inode[s->aux % im->inodes].off, sizeof(*i));
 	if (s->how & 8)
 		i->ino = le64_of(to->id);
-	if (sealed(s))
+	if (fuzz_sealed(s))
 		seal_inode(im, bytes + to->off);
 }
 
@@ -428,6 +423,8 @@ void fuzz_edit(const struct fuzz_image *im, uint8_t *bytes, const struct fuzz_st
 		return copy_inode(im, bytes, s);
 	case FUZZ_COPY_BLOCK:
 		return copy_block(im, bytes, s);
+	case FUZZ_REDO:
+		return fuzz_edit_redo(im, bytes, s);
 	default:
 		return;
 	}

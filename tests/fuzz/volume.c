@@ -24,8 +24,9 @@ static const struct volume_target {
 	{"map", BIT(ENTRY) | BIT(INODE) | BIT(ALLOC) | BIT(ORPHAN) | BIT(COPY_BLOCK) | BIT(OP), false, false},
 	{"directory", BIT(BUCKET) | BIT(TAGS) | BIT(DIRENT) | BIT(INODE) | BIT(COPY_BLOCK) | BIT(OP), false, false},
 	{"xattr", BIT(XATTR) | BIT(INODE) | BIT(ENTRY) | BIT(OP), false, false},
-	{"image", (1u << FUZZ_KINDS) - 1, true, false},
-	{"repair", (1u << FUZZ_KINDS) - 1, true, true},
+	{"image", (1u << FUZZ_REDO) - 1, true, false},
+	{"repair", (1u << FUZZ_REDO) - 1, true, true},
+	{"redo", BIT(REDO) | BIT(UNDO) | BIT(SUPER) | BIT(ALLOC) | BIT(INODE) | BIT(OP), true, true},
 };
 
 static const struct volume_target *target(void)
@@ -190,6 +191,25 @@ static void repair(void)
 		  (unsigned long long)again.findings);
 }
 
+/* What the steps' undo file says is put back. 1: there is none. */
+static int undo(const uint8_t *mem, const struct fuzz_step *s, unsigned n)
+{
+	static int fd = -1;
+	char path[64];
+	int err;
+
+	if (fd < 0)
+		fd = memfd_create("undo", MFD_CLOEXEC);
+	FUZZ_MUST(fd >= 0, "no memory");
+	if (!fuzz_undo_file(fuzz_image(target()->crashed), mem, s, n, fd))
+		return 1;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	err = hf_check_undo(file_path, path);
+	FUZZ_MUST(!err || hf_errormsg()[0], "undo: %d without a sentence", err);
+	FUZZ_MUST(err != -EIO && err != -ENOMEM, "undo: %s", hf_errormsg());
+	return err;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz_step s[FUZZ_STEPS_MAX];
@@ -200,6 +220,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	int err;
 
 	journal_thread_number(1);
+	(void)undo(mem, s, n);
 	if (target()->repair)
 		repair();
 	take_supers(mem, &before);
@@ -244,15 +265,17 @@ void target_verdict(const uint8_t *data, size_t size, char *out, size_t room)
 	struct hf_check_result res;
 	struct fuzz_step s[FUZZ_STEPS_MAX];
 	uint8_t *mem;
+	unsigned n = edit(data, size, s, &mem);
 	hf_volume *v;
-	int err;
+	int err = undo(mem, s, n), len = 0;
 
-	(void)edit(data, size, s, &mem);
+	if (err <= 0)
+		len = snprintf(out, room, "undo: %s; ", err ? strerrorname_np(-err) : "ok");
 	err = check_file(&o, &res);
 	if (err)
 		snprintf(structures, sizeof(structures), " %s", strerrorname_np(-err));
 	err = mount(mem, &v);
 	if (!err)
 		(void)hf_unmount(&v);
-	snprintf(out, room, "mount: %s; fsck:%s", err ? strerrorname_np(-err) : "ok", structures[0] ? structures : " clean");
+	snprintf(out + len, room - (size_t)len, "mount: %s; fsck:%s", err ? strerrorname_np(-err) : "ok", structures[0] ? structures : " clean");
 }
