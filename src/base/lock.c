@@ -104,6 +104,7 @@ void rwl_init(struct rwl *l, enum lock_rank rank, uint64_t order)
 {
 	atomic_init(&l->word, 0);
 	atomic_init(&l->wait, 0);
+	atomic_init(&l->seq, 0);
 	l->rank = (uint8_t)rank;
 	l->order = order;
 }

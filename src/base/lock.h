@@ -37,6 +37,7 @@ static inline void mtx_unlock(struct mtx *m);
 struct rwl {
 	_Atomic uint32_t word;		/* readers or the writer's mark, readers-wait bit, writers-wait bit */
 	_Atomic uint32_t wait;		/* futex of the writers: changes at each release that wakes one */
+	_Atomic uint32_t seq;		/* how many writers have been: rwl_watch */
 	uint8_t rank;
 	uint64_t order;
 };
@@ -47,6 +48,12 @@ static inline void rwl_rdunlock(struct rwl *l);
 static inline void rwl_wrlock(struct rwl *l);
 static inline bool rwl_trywrlock(struct rwl *l);
 static inline void rwl_wrunlock(struct rwl *l);
+
+/* Reading without the lock, as with Linux's seqlock: false: a writer is there. Otherwise whoever reads, by atomic loads or guarded
+ * copies and believing nothing, asks afterwards whether no writer has been there since; if one has, what was read means
+ * nothing. */
+static inline bool rwl_watch(const struct rwl *l, uint32_t *seq);
+static inline bool rwl_watched(const struct rwl *l, uint32_t seq);
 
 /* A condition to sleep on, with a mtx: sequence-count futex. Spurious wakes happen. Waking costs one atomic when
  * nobody sleeps. */
@@ -232,15 +239,43 @@ static inline bool rwl_trywrlock(struct rwl *l)
 	return false;
 }
 
+/* The count before the lock is free: whoever finds it free after he has read finds the count changed, too. Before it, on the
+ * way in, the lock's own word does: being a locked instruction, it is seen before what the writer then stores, also past
+ * the caches. */
 static inline void rwl_wrunlock(struct rwl *l)
 {
 	uint32_t word;
 
 	lock_debug_release(l);
+	atomic_store_explicit(&l->seq, lock_word(&l->seq) + 1, memory_order_relaxed);
 	word = atomic_fetch_sub_explicit(&l->word, RWL_WRITER, memory_order_release) - RWL_WRITER;
 	if (word)
 		rwl_wake(l, word);
 	lock_depth_down();
+}
+
+/* Loads before it, of whatever kind, are done before those behind it. ThreadSanitizer knows no fences: there the loads that
+ * are atomic order themselves. */
+static inline void lock_fence_loads(void)
+{
+#ifndef __SANITIZE_THREAD__
+	atomic_thread_fence(memory_order_acquire);
+#endif
+}
+
+static inline bool rwl_watch(const struct rwl *l, uint32_t *seq)
+{
+	*seq = atomic_load_explicit(&l->seq, memory_order_acquire);
+	return (atomic_load_explicit(&l->word, memory_order_acquire) & RWL_COUNT) != RWL_WRITER;
+}
+
+static inline bool rwl_watched(const struct rwl *l, uint32_t seq)
+{
+	uint32_t word;
+
+	lock_fence_loads();
+	word = atomic_load_explicit(&l->word, memory_order_acquire);
+	return (word & RWL_COUNT) != RWL_WRITER && atomic_load_explicit(&l->seq, memory_order_acquire) == seq;
 }
 
 #endif

@@ -1,10 +1,12 @@
-/* Reading: under the content lock, shared, so that a read sees all of a write or nothing of it. */
+/* Reading: a read sees all of a write or nothing of it. Without the content lock where nobody writes, else under it, shared. */
 #include "file/data.h"
 #include "file/iov.h"
 #include "file/user_buffer.h"
 #include "media/guard.h"
 
 #include <stdlib.h>
+
+enum { READ_FREE_MAX = 64 << 10 };	/* more is worth a lock: a writer would have it read twice */
 
 static int read_zeros(char *to, uint64_t len)
 {
@@ -79,11 +81,19 @@ static void read_touch(struct hf_file *file)
 	inode_touch(in, INODE_ATIME, inode_now_ns());
 }
 
+/* Mostly nobody writes, and a lock costs more than the copy. Whatever was read while somebody wrote (bytes of two writes, of a block
+ * that went to another file, damage that is none) is read anew, with the lock. */
 static inline int64_t read_once(struct inode *in, const struct iovec *iov, uint64_t off,
 				uint64_t len)
 {
+	uint32_t seq;
 	int64_t ret;
 
+	if (len <= READ_FREE_MAX && rwl_watch(&in->content, &seq)) {
+		ret = read_locked(in, iov, off, len);
+		if (ret >= 0 && rwl_watched(&in->content, seq))
+			return ret;
+	}
 	rwl_rdlock(&in->content);
 	ret = read_locked(in, iov, off, len);
 	rwl_rdunlock(&in->content);

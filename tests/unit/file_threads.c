@@ -476,6 +476,79 @@ static void test_replaced(void)
 	OK(hf_unmount(&s.vol));
 }
 
+/* ---- blocks that change hands: a read takes no lock while nobody writes, and must notice who does */
+
+#define PIECE   (3 * BLK)
+#define FOREIGN 0xee
+
+/* /f is empty, or whole and of one letter; what it gives back goes to another file. */
+static void *run_refiller(void *arg)
+{
+	static _Thread_local uint8_t piece[PIECE];
+	struct shared *s = arg;
+	hf_file *f = vol_open(s->vol, "/f", HF_O_RDWR), *other = vol_open(s->vol, "/g", HF_O_RDWR | HF_O_CREAT);
+
+	for (uint64_t i = 0; i < s->steps; i++) {
+		memset(piece, (int)(1 + i % 200), sizeof(piece));
+		if (hf_pwrite(f, piece, sizeof(piece), 0) != (ssize_t)sizeof(piece))
+			spoiled(s, "a write failed");
+		memset(piece, (int)(2 + i % 200), sizeof(piece));
+		if (hf_pwrite(f, piece, sizeof(piece), 0) != (ssize_t)sizeof(piece) || hf_ftruncate(f, 0))
+			spoiled(s, "an overwrite or a truncation failed");
+		memset(piece, FOREIGN, sizeof(piece));
+		if (hf_pwrite(other, piece, sizeof(piece), 0) != (ssize_t)sizeof(piece) || hf_ftruncate(other, 0))
+			spoiled(s, "another file's write failed");
+	}
+	hf_close(&other);
+	hf_close(&f);
+	atomic_fetch_sub(&s->writers, 1);
+	return NULL;
+}
+
+static void *run_looker(void *arg)
+{
+	static _Thread_local uint8_t piece[PIECE];
+	struct shared *s = arg;
+	hf_file *f = vol_open(s->vol, "/f", HF_O_RDONLY);
+
+	while (atomic_load(&s->writers) > 0) {
+		ssize_t n = hf_pread(f, piece, sizeof(piece), 0);
+
+		if (n == 0)
+			continue;
+		if (n != (ssize_t)sizeof(piece)) {
+			spoiled(s, "a part of a write, or an error");
+			continue;
+		}
+		atomic_fetch_add(&s->stamp, 1);
+		if (piece[0] == FOREIGN)
+			spoiled(s, "another file's bytes");
+		else if (memcmp(piece, piece + 1, sizeof(piece) - 1) != 0)
+			spoiled(s, "bytes of two writes");
+	}
+	hf_close(&f);
+	return NULL;
+}
+
+static void test_changing_hands(void)
+{
+	struct shared s = {.steps = vol_env("HF_TEST_STEPS", 5000), .writers = 1};
+	pthread_t t[3];
+	hf_file *f;
+
+	s.vol = vol_memory(16 * MIB);
+	f = vol_open(s.vol, "/f", HF_O_RDWR | HF_O_CREAT);
+	hf_close(&f);
+	CU_ASSERT_FATAL(pthread_create(&t[0], NULL, run_refiller, &s) == 0);
+	CU_ASSERT_FATAL(pthread_create(&t[1], NULL, run_looker, &s) == 0);
+	CU_ASSERT_FATAL(pthread_create(&t[2], NULL, run_looker, &s) == 0);
+	for (int i = 0; i < 3; i++)
+		pthread_join(t[i], NULL);
+	CU_ASSERT_EQUAL(atomic_load(&s.bad), 0);
+	CU_ASSERT_NOT_EQUAL(atomic_load(&s.stamp), 0);
+	OK(hf_unmount(&s.vol));
+}
+
 int main(void)
 {
 	static const struct hf_case cases[] = {
@@ -486,6 +559,7 @@ int main(void)
 	    {"freeze", test_freeze},
 	    {"coming and going", test_coming_and_going},
 	    {"replaced by rename", test_replaced},
+	    {"blocks that change hands", test_changing_hands},
 	};
 
 	return hf_run_suite("threads", cases, HF_COUNT(cases));
