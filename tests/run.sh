@@ -5,8 +5,8 @@
 #     --quick      one build (gcc), no sanitizers, no valgrind
 #     --build DIR  where to build (default: build/ beside this folder)
 #
-# Stages: gcc (all tests), clang (unit tests), fuzz (a minute of each fuzzer, clang), AddressSanitizer + UBSan, ThreadSanitizer (concurrent suites),
-# valgrind memcheck. Ends with a ctest summary; exits non-zero if anything failed.
+# Stages: clang (unit tests), fuzz (a minute of each fuzzer, two to a processor, clang), AddressSanitizer + UBSan, ThreadSanitizer (concurrent
+# suites), gcc (all tests, and valgrind memcheck). Ends with a ctest summary; exits non-zero if anything failed.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 build=build quick=
@@ -23,7 +23,7 @@ tests/setup.sh build test || exit 1
 jobs=$(nproc)
 failed=()
 
-# [target=TARGET] stage NAME CMAKE-ARGS... -- CTEST-ARGS...
+# [target=TARGET] [parallel=N] stage NAME CMAKE-ARGS... -- CTEST-ARGS...
 stage() {
 	local name=$1 dir=$build/$1 cm=() t0=$SECONDS
 	shift
@@ -35,19 +35,19 @@ stage() {
 		failed+=("$name: build")
 		return
 	fi
-	ctest --test-dir "$dir" --output-on-failure --no-tests=error -j "$jobs" "$@" || failed+=("$name: tests")
+	ctest --test-dir "$dir" --output-on-failure --no-tests=error -j "${parallel:-$jobs}" "$@" || failed+=("$name: tests")
 	echo "---- $name: $((SECONDS - t0)) s"
 }
 
 mkdir -p "$build"
 if [ -z "$quick" ]; then
+	memcheck=ON
 	stage clang -DCMAKE_C_COMPILER=clang -- -L 'unit|layer' -LE 'slow|nightly'
-	target=fuzzers stage fuzz -DCMAKE_C_COMPILER=clang -DHF_SANITIZE=address,undefined -DHF_FUZZ=ON -- -R '^fuzzer_' -LE 'slow|nightly'
+	target=fuzzers parallel=$((2 * jobs)) stage fuzz -DCMAKE_C_COMPILER=clang -DHF_SANITIZE=address,undefined -DHF_FUZZ=ON -- -R '^fuzzer_' -LE 'slow|nightly'
 	HF_TEST_SHORT=1 stage asan -DCMAKE_C_COMPILER=gcc -DHF_SANITIZE=address,undefined -DHF_DEBUG_LOCKS=ON -- -L 'unit|system' -LE 'slow|nightly'
-	stage tsan -DCMAKE_C_COMPILER=gcc -DHF_SANITIZE=thread -- -L concurrent -LE 'nightly'
-	stage valgrind -DCMAKE_C_COMPILER=gcc -DHF_TEST_VALGRIND=ON -- -L memcheck
+	target=concurrent_tests stage tsan -DCMAKE_C_COMPILER=gcc -DHF_SANITIZE=thread -- -L concurrent -LE 'nightly'
 fi
-stage gcc -DCMAKE_C_COMPILER=gcc -- -LE nightly
+stage gcc -DCMAKE_C_COMPILER=gcc -DHF_TEST_VALGRIND="${memcheck:-OFF}" -- -LE nightly
 
 echo
 if [ ${#failed[@]} -gt 0 ]; then
