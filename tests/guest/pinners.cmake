@@ -31,3 +31,15 @@ pkg_check_modules(IBVERBS IMPORTED_TARGET libibverbs)
 if(IBVERBS_FOUND)
   hf_pinner(rdma PkgConfig::IBVERBS)
 endif()
+
+# holdfast beside the kernel's DAX file systems; the table is made by tests/guest/side_by_side.sh
+if(LIBURING_FOUND AND IBVERBS_FOUND)
+  add_executable(side_by_side guest/side_by_side.c guest/side_holdfast.c guest/side_kernel.c)
+  target_link_libraries(side_by_side PRIVATE hf_flags holdfast Threads::Threads PkgConfig::LIBURING PkgConfig::IBVERBS)
+endif()
+
+# In the guest, with all that they need; by hand: the scripts' --help.
+foreach(s pinners side_by_side)
+  add_test(NAME guest_${s} COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/guest/${s}.sh --build ${PROJECT_BINARY_DIR})
+  set_tests_properties(guest_${s} PROPERTIES LABELS "guest;nightly" TIMEOUT 3000 RUN_SERIAL ON)
+endforeach()
