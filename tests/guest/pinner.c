@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/utsname.h>
 #include <time.h>
+#include <unistd.h>
 
 #define VOLUME_BYTES (40u << 20)
 #define FILE_BYTES   (6u << 20)
@@ -20,7 +21,7 @@
 struct scene {
 	const struct pinner *p;
 	const char *volume, *command;
-	bool scattered, no_pin, refused;
+	bool scattered, no_pin, remove, refused;
 	hf_volume *vol;
 	hf_file *held;
 	struct hf_id id;
@@ -467,7 +468,7 @@ static int play(struct scene *s)
 static int usage(const struct pinner *p)
 {
 	fprintf(stderr,
-		"usage: pin_%s [--scattered] [--no-pin] [--tool HOLDFAST] VOLUME\n"
+		"usage: pin_%s [--scattered] [--no-pin] [--remove] [--tool HOLDFAST] VOLUME\n"
 		"VOLUME is overwritten. --no-pin: the range is unpinned too early; succeeds if the "
 		"harm is seen.\n",
 		p->name);
@@ -490,6 +491,8 @@ int pinner_main(int argc, char **argv, const struct pinner *p)
 			s.scattered = true;
 		else if (strcmp(argv[i], "--no-pin") == 0)
 			s.no_pin = true;
+		else if (strcmp(argv[i], "--remove") == 0)
+			s.remove = true;
 		else if (strcmp(argv[i], "--tool") == 0 && i + 1 < argc)
 			s.command = argv[++i];
 		else if (argv[i][0] != '-' && !s.volume)
@@ -507,5 +510,8 @@ int pinner_main(int argc, char **argv, const struct pinner *p)
 	}
 	pin_must(hf_format(s.volume, &fmt), s.volume);
 	pin_must(hf_mount(&s.vol, s.volume, &mount), s.volume);
-	return play(&s);
+	err = play(&s);
+	if (s.remove)
+		unlink(s.volume);
+	return err;
 }
