@@ -343,7 +343,7 @@ int volume_close(struct hf_volume *vol)
 	uint32_t files = atomic_load(&vol->files), dirs = atomic_load(&vol->dirs);
 	struct fs *fs = &vol->fs;
 	uint64_t pins = pin_count(fs), views = view_count(fs);
-	int err, closed;
+	int err, closed, before = fs->read_only ? 0 : journal_state(fs->journal);
 
 	if (files || dirs || pins || views)
 		return err_set(-EBUSY,
@@ -354,9 +354,10 @@ int volume_close(struct hf_volume *vol)
 	if (volume_held(vol))
 		return err_set(-EBUSY, "%s: in use: calls are under way in other threads",
 			       fs->pm->path);
+	/* Of a volume that had stopped before, the call that stopped it has been told. */
 	err = volume_sync(vol);
 	if (err == -ESHUTDOWN)
-		err = 0;
+		err = before ? 0 : -EIO;
 	closed = volume_take_apart(vol);
 	return err || closed == -ESHUTDOWN ? err : closed;
 }

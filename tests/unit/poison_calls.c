@@ -832,9 +832,29 @@ static void test_view(void)
 	OK(hf_unmount(&vol));
 }
 
+/* What waits to be put in place cannot be: who meets that first is told, and if it is the unmount. */
+static void test_unmount(void)
+{
+	int fd = memfd_create("gone", MFD_CLOEXEC), err;
+	struct hf_info info;
+	hf_volume *vol;
+	hf_file *f;
+
+	OK(hf_mount_memory(&vol, 16 * MIB, NULL));
+	f = vol_create(vol, "/f");
+	OK(hf_close(&f));
+	CU_ASSERT_FATAL(fd >= 0 && mmap(vol->fs.pm->base, vol->fs.pm->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) !=
+					MAP_FAILED);
+	close(fd);
+	OK(hf_info(vol, &info));
+	err = hf_unmount(&vol);
+	CU_ASSERT_PTR_NULL(vol);
+	CU_ASSERT_EQUAL(err, info.shutdown ? 0 : -EIO);
+}
+
 int main(void)
 {
-	static const struct hf_case cases[] = {{"calls", test_pages}, {"fsck", test_fsck}, {"data", test_data}, {"free", test_free}, {"view", test_view}, {"threads", test_threads}};
+	static const struct hf_case cases[] = {{"calls", test_pages}, {"fsck", test_fsck}, {"data", test_data}, {"free", test_free}, {"view", test_view}, {"unmount", test_unmount}, {"threads", test_threads}};
 
 	snprintf(path, sizeof(path), "%s", vol_path("poison"));
 	return hf_run_suite("bad media under each call", cases, HF_COUNT(cases));
