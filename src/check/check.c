@@ -272,6 +272,16 @@ static int verify_path(const char *path, struct check *c)
 	return err;
 }
 
+/* Files that are hit cannot be repaired, and are not damaged otherwise: it is told at the end. */
+static int tell_media(struct check *c)
+{
+	const struct pm *medium = check_image_medium(c->img);
+	struct check_media *m;
+	int err = check_media_begin(c, medium, &m);
+
+	return check_media_end(c, medium, m, err);
+}
+
 static int repair_path(const char *path, struct check *c)
 {
 	uint64_t left;
@@ -281,6 +291,8 @@ static int repair_path(const char *path, struct check *c)
 		err = repair_image(c, false, &left);
 	if (!err && c->res->repaired > c->finished)
 		err = check_image_commit(c->img, c->opts->undo_path);
+	if (!err)
+		err = tell_media(c);
 	close_image(c);
 	return err;
 }
