@@ -100,7 +100,8 @@ int geo_verify_super(const struct fmt_super *s, uint64_t pm_bytes, uint32_t want
 		return err_set(-EUCLEAN, "superblock: %s is wrong", fault);
 	if (le64_get(s->bytes) > pm_bytes)
 		return err_set(
-		    -EUCLEAN, "the volume says %llu bytes, the device has %llu: was it truncated?",
+		    -EUCLEAN, "the volume says %llu bytes, the device has %llu: was it truncated, or "
+		    "its namespace made anew and smaller? Give it back its size, or restore a copy",
 		    (unsigned long long)le64_get(s->bytes), (unsigned long long)pm_bytes);
 	return 0;
 }

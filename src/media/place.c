@@ -45,6 +45,13 @@ int place_stat(const char *path, struct stat *st)
 	return 0;
 }
 
+int place_trusted(const char *path, const struct stat *st)
+{
+	if (!(st->st_mode & S_IWOTH) || st->st_nlink == 0)
+		return 0;
+	return err_set(-EPERM, "%s: everybody may write to it, and so do harm to who mounts it: chmod o-w", path);
+}
+
 int place_open_failed(const char *path, int err)
 {
 	struct stat st;

@@ -8,6 +8,9 @@
 /* A character device or a regular file, or a negative errno with its sentence. -ENOENT: nothing is there; err_msg() says so where
  * it should be a device, for nobody means to make a file among the devices. */
 int place_stat(const char *path, struct stat *st);
+/* What is on the media is verified where it lies, and then used: whoever can change it in between has this process in his hand. 0, or
+ * -EPERM. A file without a name is a memfd, which others can reach only if they are given it. */
+int place_trusted(const char *path, const struct stat *st);
 /* True if the path, which is not there, would be an entry of /dev itself: a device that is missing. */
 bool place_is_device_name(const char *path);
 /* The sentence for an open(2) that failed with err (negative), which is returned; -ENXIO becomes -ENODEV. */

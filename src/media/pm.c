@@ -368,15 +368,6 @@ static int fd_not_standard(int fd)
 	return high;
 }
 
-/* What is on the media is verified where it lies, and then used: whoever can change it in between has this process in his hand. A file
- * without a name is a memfd, which others can reach only if they are given it. */
-static int source_trusted(const struct source *s, const struct stat *st)
-{
-	if (!(st->st_mode & S_IWOTH) || st->st_nlink == 0)
-		return 0;
-	return err_set(-EPERM, "%s: everybody may write to it, and so do harm to who mounts it: chmod o-w", s->path);
-}
-
 static int source_open(struct source *s, const struct pm_open_args *args)
 {
 	int flags = (args->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY;
@@ -389,13 +380,13 @@ static int source_open(struct source *s, const struct pm_open_args *args)
 		return err_set(-errno, "%s: %s", s->path, strerror(errno));
 	if (s->kind != PM_FILE)
 		return S_ISCHR(st.st_mode)
-			   ? source_trusted(s, &st)
+			   ? place_trusted(s->path, &st)
 			   : err_set(-ENODEV, "%s: was replaced while it was opened", s->path);
 	if (!S_ISREG(st.st_mode))
 		return err_set(-ENODEV, "%s: was replaced while it was opened", s->path);
 	s->size = (uint64_t)st.st_size;
 	s->disk_sync = !fs_is_memory(s->fd);
-	return source_trusted(s, &st);
+	return place_trusted(s->path, &st);
 }
 
 /* The kind is known only now: MAP_SYNC said what the file is. */

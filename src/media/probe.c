@@ -264,6 +264,8 @@ int probe_path(const char *path, struct probe *out)
 		out->align = HF_FRAME_SIZE;
 		out->read_only = access(path, W_OK) != 0;
 	}
+	if (!err)
+		err = place_trusted(path, &st);
 	if (err)
 		return err;
 	probe_lock(path, &st, out);
