@@ -399,7 +399,7 @@ struct hf_view_options {
 };
 /* off: a multiple of 2 MiB. len > 0; may reach beyond the end of file. *addr is aligned to 2 MiB. -EINVAL; -EBADF: the file is
  * not open for that; -ENOMEM (address space, or vm.max_map_count: the sentence says which); -ENOTSUP: the medium cannot be
- * mapped piecewise (memory without a descriptor). -EBUSY: SIGSEGV has another handler by now (some libraries take it when they are loaded),
+ * mapped piecewise (memory without a descriptor, or a device that is aligned to 1 GiB). -EBUSY: SIGSEGV has another handler by now (some libraries take it when they are loaded),
  * and the first touch would end the process: load that library before the first mount, tell it not to, or, if it chains, say so. */
 HF_API int hf_view_map(hf_file *file, uint64_t off, uint64_t len, const struct hf_view_options *opts, void **addr, hf_view **out);
 /* *view is set to NULL. Nobody may touch it any more. What was stored through it is flushed, for a later hf_fsync could not. */

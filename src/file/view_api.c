@@ -46,6 +46,11 @@ static int view_check_range(const struct hf_file *file, uint64_t off, uint64_t l
 	if (file->vol->fs.pm->fd < 0)
 		return err_set(-ENOTSUP,
 			       "view: the medium is memory that cannot be mapped once more");
+	if (file->vol->fs.pm->align > HF_FRAME_SIZE)
+		return err_set(-ENOTSUP,
+			       "view: %s is aligned to %llu MiB and cannot be mapped in pages of 2 MiB; 'ndctl create-namespace -f -e <namespace> "
+			       "--mode=devdax --align=2M' (this erases it)",
+			       file->vol->fs.pm->path, (unsigned long long)(file->vol->fs.pm->align >> 20));
 	return 0;
 }
 

@@ -125,6 +125,7 @@ static int pm_map(struct pm *pm, struct source *s)
 		return err_set(-errno, "%s: MADV_DONTFORK: %s", s->path, strerror(errno));
 	pm->base = priv->map;
 	pm->size = len;
+	pm->align = align;
 	if (s->kind == PM_DEVDAX)
 		priv->granule = align;
 	return 0;

@@ -60,6 +60,7 @@ struct pm_ops {
 struct pm {
 	uint8_t *base;			/* 2 MiB-aligned */
 	uint64_t size;			/* bytes, whole frames */
+	uint64_t align;			/* of what can be mapped: more than a frame only on a device; 0: a frame */
 	enum pm_gran gran;
 	enum pm_kind kind;
 	enum pm_survives survives;
