@@ -8,6 +8,7 @@
  *file with page granularity. Same seed, same run.
  */
 #include "verify.h"
+#include "volume_file.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -127,7 +128,7 @@ static int volume_make(struct run *run)
 
 	run->fd = -1;
 	if (run->file) {
-		unlink(run->file);
+		volume_file_remove(run->file);
 		snprintf(run->path, sizeof(run->path), "%s", run->file);
 	} else {
 		run->fd = memfd_create("lockstep", MFD_CLOEXEC);
@@ -529,7 +530,7 @@ int main(int argc, char **argv)
 	err = volume_make(&run) || check_whole(&run) || run_ops(&run) || remount(&run) ||
 	      close_all(&run) || hf_unmount(&run.real.vol);
 	if (run.file && !err)
-		unlink(run.file);
+		volume_file_remove(run.file);
 	printf("lockstep: %s: %llu operations, %llu errors, %llu without space, %llu short, %llu "
 	       "remounts, %llu comparisons, "
 	       "%zu inodes, %.1f s\n",
