@@ -63,6 +63,14 @@ static inline const char *vol_path(const char *name)
 	return path;
 }
 
+/* A line of /proc/self/maps: is it of a volume that is in memory, or, with HF_TEST_DEVICE, on the device in its place? */
+static inline bool vol_is_mapping(const char *line)
+{
+	const char *device = getenv("HF_TEST_DEVICE");
+
+	return strstr(line, "memfd:holdfast") || (device && strstr(line, device));
+}
+
 static inline void vol_format(const char *path, uint64_t bytes)
 {
 	struct hf_format_options o = {

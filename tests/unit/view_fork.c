@@ -45,7 +45,7 @@ static unsigned inherited(void)
 	char line[512];
 
 	while (maps && fgets(line, sizeof(line), maps))
-		n += strstr(line, "memfd:holdfast") != NULL;
+		n += vol_is_mapping(line);
 	if (maps)
 		fclose(maps);
 	return n;

@@ -113,7 +113,7 @@ static unsigned media_mappings(void)
 	char line[512];
 
 	while (maps && fgets(line, sizeof(line), maps))
-		n += strstr(line, "memfd:holdfast") != NULL;
+		n += vol_is_mapping(line);
 	if (maps)
 		fclose(maps);
 	return n;
