@@ -43,6 +43,7 @@ LD_LIBRARY_PATH=$libdir "$tmp/proj/b/hello" "$tmp/vol3"
 for f in bin/holdfast sbin/mkfs.holdfast sbin/fsck.holdfast; do
 	[ -x "$tmp/usr/$f" ] || { echo "$f is not installed"; exit 1; }
 done
+"$tmp/usr/bin/holdfast-guest" --help | grep -q '^usage: holdfast-guest' || { echo "holdfast-guest does not run"; exit 1; }
 if [ -e "$build/src/tools/mount.holdfast" ] && ! [ -x "$tmp/usr/sbin/mount.holdfast" ]; then
 	echo "mount.holdfast was built and is not installed"
 	exit 1
