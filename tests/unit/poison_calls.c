@@ -680,6 +680,57 @@ static void test_data(void)
 	free(master);
 }
 
+/* ---- a page that goes bad in the middle of a call: when memcpy() begins to read from it */
+
+static struct {
+	struct pm *pm;
+	uint64_t page;
+} going_bad;
+
+void *__real_memcpy(void *to, const void *from, size_t n);
+void *__wrap_memcpy(void *to, const void *from, size_t n);
+void *__wrap_memcpy(void *to, const void *from, size_t n)
+{
+	struct pm *pm = going_bad.pm;
+
+	if (pm && ((uintptr_t)from - (uintptr_t)pm->base) / BLK == going_bad.page) {
+		going_bad.pm = NULL;
+		poison(pm, going_bad.page);
+	}
+	return __real_memcpy(to, from, n);
+}
+
+/* A short target lies in the inode and has no checksum of its own: what stands for a bad page must not pass for one. */
+static void test_symlink(void)
+{
+	char buf[400];
+	struct hf_stat st;
+	struct run r;
+
+	make_master();
+	for (unsigned by_path = 0; by_path < 2; by_path++) {
+		GET(0, run_mount(&r, UINT64_MAX));
+		OK(hf_lstat(r.vol, "/short", &st));
+		going_bad.page = 0;
+		for (uint64_t at = 0; at < VOLUME && !going_bad.page; at += FMT_INODE_SIZE) {
+			const struct fmt_inode *i = (const struct fmt_inode *)(const void *)(master + at);
+
+			if (le64_get(i->ino) == st.id.ino && memcmp(i->inline_data, "wide", 4) == 0)
+				going_bad.page = at / BLK;
+		}
+		CU_ASSERT_FATAL(going_bad.page != 0);
+		going_bad.pm = r.vol->fs.pm;
+		if (by_path)
+			FAILS(EIO, hf_readlink(r.vol, "/short", buf, sizeof(buf)));
+		else
+			FAILS(EIO, hf_inode_readlink(r.vol, st.id, buf, sizeof(buf)));
+		CU_ASSERT_PTR_NULL(going_bad.pm);
+		OK(hf_unmount(&r.vol));
+	}
+	unlink(path);
+	free(master);
+}
+
 /* Free blocks that turn out bad when they are taken for file bytes. */
 static void test_free(void)
 {
@@ -854,7 +905,7 @@ static void test_unmount(void)
 
 int main(void)
 {
-	static const struct hf_case cases[] = {{"calls", test_pages}, {"fsck", test_fsck}, {"data", test_data}, {"free", test_free}, {"view", test_view}, {"unmount", test_unmount}, {"threads", test_threads}};
+	static const struct hf_case cases[] = {{"calls", test_pages}, {"fsck", test_fsck}, {"data", test_data}, {"symlink", test_symlink}, {"free", test_free}, {"view", test_view}, {"unmount", test_unmount}, {"threads", test_threads}};
 
 	snprintf(path, sizeof(path), "%s", vol_path("poison"));
 	return hf_run_suite("bad media under each call", cases, HF_COUNT(cases));
