@@ -126,7 +126,7 @@ static void poison(struct pm *pm, uint64_t page)
 	uint8_t *at = pm->base + page * BLK;
 
 	/* Not mmap(): ThreadSanitizer would take it for a store. */
-	CU_ASSERT_FATAL(fd >= 0 && syscall(SYS_mmap, at, BLK, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == (long)(uintptr_t)at);
+	CU_ASSERT_FATAL(fd >= 0 && syscall(SYS_mmap, at, BLK, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0l) == (long)(uintptr_t)at);
 	close(fd);
 }
 
