@@ -173,7 +173,6 @@ struct cut {
 	struct device dev;
 	double began;
 	atomic_bool done;
-	bool ended; /* hold_end() was early */
 	bool reader_waited;
 	double reader_s; /* how long the other reader's read took */
 };
@@ -185,8 +184,7 @@ static void *holder(void *arg)
 	sleep_until(c->began + HOLD_S);
 	c->done = true;
 	device_done(&c->dev);
-	if (!c->ended)
-		fs->hold_end(&c->f);
+	fs->hold_end(&c->f);
 	return NULL;
 }
 
@@ -220,9 +218,9 @@ static void tell_wait(const char *what, bool waited, double share)
 
 /* The second half of the file is taken away while one of its pages is held; somebody reads the
  * first half meanwhile. */
-static void cut_under_hold(const char *what, int (*op)(struct side_file *), bool unmap_first)
+static void cut_under_hold(const char *what, int (*op)(struct side_file *))
 {
-	struct cut c = {.ended = unmap_first && !fs->knows_holds};
+	struct cut c = {0};
 	pthread_t thread[2];
 	char line[128];
 	double took;
@@ -232,8 +230,6 @@ static void cut_under_hold(const char *what, int (*op)(struct side_file *), bool
 	side_must(fs->hold(&c.f, FRAME, FRAME), "hold");
 	device_ready(&c.dev, PAGE);
 	device_take(&c.dev, c.f.addr, PAGE);
-	if (c.ended)
-		fs->hold_end(&c.f);
 	c.began = now();
 	side_must(-pthread_create(&thread[0], NULL, holder, &c), "pthread_create");
 	side_must(-pthread_create(&thread[1], NULL, reader, &c), "pthread_create");
@@ -288,12 +284,26 @@ static void fill(void)
 	side_must(fs->close_file(&f), filler);
 }
 
-static void unlink_under_hold(void)
+/* The file is cut to nothing, or unlinked and closed, when nobody has it mapped any more: the hold
+ * is all there is. */
+static void blocks_go(struct side_file *f, bool cut)
+{
+	double began = now();
+
+	if (cut)
+		side_must(fs->truncate(f, 0), "truncate");
+	else
+		drop_file(held, f);
+	printf("pages held, not mapped any more: %s\treturns\tafter %.0f ms\n",
+	       cut ? "truncate" : "unlink and close", (now() - began) * 1e3);
+}
+
+static void refill_under_hold(bool cut)
 {
 	struct side_file f;
 	struct device d;
 	size_t own = 0, others = 0;
-	double began, took;
+	const char *sees;
 
 	make_file(held, &f, 'H', HELD_BYTES);
 	side_must(fs->hold(&f, 0, HELD_BYTES), "hold");
@@ -302,9 +312,7 @@ static void unlink_under_hold(void)
 		device_take(&d, (char *)f.addr + off, HELD_PIECE);
 	if (!fs->knows_holds)
 		fs->hold_end(&f);
-	began = now();
-	drop_file(held, &f);
-	took = now() - began;
+	blocks_go(&f, cut);
 	fill();
 	device_done(&d);
 	if (fs->knows_holds)
@@ -313,15 +321,13 @@ static void unlink_under_hold(void)
 		own += d.got[i] == 'H';
 		others += d.got[i] == 'F';
 	}
-	printf("unlink and close of a held file\treturns\tafter %.0f ms\n", took * 1e3);
-	printf("what the holder then sees, when others have filled the volume\t%s\t%zu %% its own, "
-	       "%zu %% another file's\n",
-	       own == d.bytes ? "its own data"
-	       : others	      ? "another file's data"
-			      : "neither",
-	       own * 100 / d.bytes, others * 100 / d.bytes);
-	printf("the kernel warns in its log\t%s\n", kernel_warnings() ? "yes" : "no");
+	sees = own == d.bytes ? "its own data" : others ? "another file's data" : "neither";
+	printf("and what the holder sees when others have filled the volume, after %s\t%s\t%zu %% "
+	       "its own, %zu %% another file's\n",
+	       cut ? "truncate" : "unlink", sees, own * 100 / d.bytes, others * 100 / d.bytes);
 	free(d.got);
+	if (cut)
+		drop_file(held, &f);
 	side_must(fs->unlink(filler), filler);
 }
 
@@ -504,11 +510,11 @@ int main(int argc, char **argv)
 	bytes = fs->free_bytes();
 	register_uring();
 	register_verbs();
-	cut_under_hold("truncate of a held page", cut_truncate, false);
-	cut_under_hold("punch of a held page", cut_punch, false);
-	cut_under_hold("truncate of a page that is held, but not mapped any more", cut_truncate,
-		       true);
-	unlink_under_hold();
+	cut_under_hold("truncate of a held page", cut_truncate);
+	cut_under_hold("punch of a held page", cut_punch);
+	refill_under_hold(true);
+	refill_under_hold(false);
+	printf("the kernel warns in its log\t%s\n", kernel_warnings() ? "yes" : "no");
 	new_files("empty volume", bytes / 100 * 15);
 	age(bytes);
 	new_files("aged to 75 %", bytes / 100 * 15);

@@ -82,7 +82,9 @@ promise() { # STEP VALUE
 promise 'ibv_reg_mr' works
 promise 'truncate of a held page' 'does not wait'
 promise 'punch of a held page' 'does not wait'
-promise 'what the holder then sees, when others have filled the volume' 'its own data'
+for how in truncate unlink; do
+	promise "and what the holder sees when others have filled the volume, after $how" 'its own data'
+done
 promise 'the kernel warns in its log' no
 if [ -n "$readme" ] && [ $failed = 0 ]; then
 	table >"$log.table"
