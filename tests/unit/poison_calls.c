@@ -887,12 +887,16 @@ static void test_view(void)
 static void test_unmount(void)
 {
 	int fd = memfd_create("gone", MFD_CLOEXEC), err;
+	static const uint8_t buf[BLK];
 	struct hf_info info;
+	struct hf_mount_options o = {.struct_size = sizeof(o), .flags = HF_MOUNT_FORCE_CACHE_LINE};
 	hf_volume *vol;
 	hf_file *f;
 
-	OK(hf_mount_memory(&vol, 16 * MIB, NULL));
+	OK(hf_mount_memory(&vol, 16 * MIB, &o));
 	f = vol_create(vol, "/f");
+	for (int i = 0; i < 2; i++) /* the second leaves a time that waits */
+		GET(BLK, hf_pwrite(f, buf, BLK, 0));
 	OK(hf_close(&f));
 	CU_ASSERT_FATAL(fd >= 0 && mmap(vol->fs.pm->base, vol->fs.pm->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) !=
 					MAP_FAILED);
