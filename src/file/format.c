@@ -108,6 +108,7 @@ static int format_write(const char *path, const struct hf_format_options *o)
 	    .gid = o->gid,
 	};
 	struct pm_open_args pa = {0};
+	struct geo geo;
 	struct pm *pm;
 	int err = pm_open(path, &pa, &pm);
 
@@ -116,6 +117,8 @@ static int format_write(const char *path, const struct hf_format_options *o)
 	err = format_bad(pm, o->force);
 	if (!err)
 		err = mkfs_write(pm, &args);
+	if (!err && geo_read(pm, &geo) != 0)
+		err = err_set(-EIO, "%s: what was just written there reads otherwise: the device does not keep what is stored", path);
 	pm_close(&pm);
 	return err;
 }
