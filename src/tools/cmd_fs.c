@@ -182,8 +182,9 @@ static int cat_one(hf_volume *vol, const char *path, char *buf, size_t size)
 			break;
 		off += (uint64_t)n;
 	}
+	err = n < 0 ? tool_fail((int)n, "%s", path) : tool_finish(EXIT_OK); /* before the close, which has its own sentence */
 	hf_close(&file);
-	return n < 0 ? tool_fail((int)n, "%s", path) : tool_finish(EXIT_OK);
+	return err;
 }
 
 /* Runs one(vol, path) for each operand behind the volume; look: they change nothing. */
