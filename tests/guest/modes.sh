@@ -5,7 +5,7 @@ set -u
 here=$(cd "${0%/*}" && pwd)
 if [ -z "${PMEM_DEV:-}" ]; then
 	command -v qemu-system-x86_64 >/dev/null || { echo "skipped: no QEMU"; exit 77; }
-	exec "$here/pmem-guest" --count 2 --size 256M --timeout 800 -- "$here/modes.sh" "$@"
+	exec "$here/pmem-guest" --kernel "${HF_GUEST_KERNEL:-6.1}" --count 2 --size 256M --timeout 800 -- "$here/modes.sh" "$@"
 fi
 export PATH=$1:$PATH
 faults=$2

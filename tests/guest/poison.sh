@@ -5,8 +5,8 @@ set -u
 here=$(cd "${0%/*}" && pwd)
 if [ -z "${PMEM_DEV:-}" ]; then
 	command -v qemu-system-x86_64 >/dev/null || { echo "skipped: no QEMU"; exit 77; }
-	"$here/pmem-guest" --count 2 --size 256M --cpus 2 --timeout 400 -- "$here/poison.sh" "$@" || exit
-	exec "$here/pmem-guest" --mode fsdax-ext4 --size 256M --timeout 400 -- "$here/poison.sh" "$@"
+	"$here/pmem-guest" --kernel "${HF_GUEST_KERNEL:-6.1}" --count 2 --size 256M --cpus 2 --timeout 400 -- "$here/poison.sh" "$@" || exit
+	exec "$here/pmem-guest" --kernel "${HF_GUEST_KERNEL:-6.1}" --mode fsdax-ext4 --size 256M --timeout 400 -- "$here/poison.sh" "$@"
 fi
 export PATH=$1:$PATH
 faults=$2
