@@ -1,19 +1,20 @@
 #!/bin/bash
 # Cuts the power of a machine that works on a volume, again and again: QEMU gets SIGKILL, its NVDIMMs keep what was stored.
-#   powercut.sh BUILD [--rounds N] [--seed S] [--keep DIR]
+#   powercut.sh BUILD [--rounds N] [--seed S] [--keep DIR] [--lose]
 # Each boot first checks what the last cut left (fsck, mount, and each operation that had returned is there), empties the volume, and works until it is
-# cut. One boot in six is cut already while it checks, mounts or empties. ADR and eADR take turns. Exit status: 0, 1 something is wrong (the NVDIMMs
-# are kept in DIR), 77 no machine can run here.
+# cut. One boot in six is cut already while it checks, mounts or empties. ADR and eADR take turns. --lose puts the volume back to where it was before the
+# last round, as a test of the test: it must fail. Exit status: 0, 1 something is wrong (the NVDIMMs are kept in DIR), 77 no machine can run here.
 set -u
 here=$(realpath "$(dirname "$0")")
 guest=${PMEM_GUEST:-$here/pmem-guest}
-rounds=10 seed=$(date +%s) keep=. build=
+rounds=10 seed=$(date +%s) keep=. build= lose=
 while [ $# -gt 0 ]; do
 	case $1 in
 	--rounds) rounds=$2; shift ;;
 	--seed) seed=$2; shift ;;
 	--keep) keep=$2; shift ;;
-	-h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
+	--lose) lose=1 ;;
+	-h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
 	-*) echo "powercut.sh: unknown option $1; see --help" >&2; exit 2 ;;
 	*) build=$1 ;;
 	esac
@@ -52,6 +53,7 @@ cuts=0 early=0 ops=0
 for ((round = 1; round <= rounds; round++)); do
 	until_word=working
 	if [ $((RANDOM % 6)) = 0 ] && [ "$round" -gt 1 ]; then until_word=begun; fi
+	[ -z "$lose" ] || [ "$round" != "$rounds" ] || { until_word=working; cp --sparse=always "$nv/nv" "$nv/old"; }
 	boot "$round" "echo begun; $bin check $devs && $hf rm -rf /dev/dax0.0 /t0 /t1 && exec $bin work $devs $((seed * 1000 + round))"
 	while ! grep -q "^$until_word" "$t/out" && kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
 	nap
@@ -66,6 +68,7 @@ for ((round = 1; round <= rounds; round++)); do
 	ops=$((ops + ${n:-0}))
 	echo "round $round: $(grep ^checked "$t/out" || echo "cut before the check ended")"
 done
+[ -z "$lose" ] || mv "$nv/old" "$nv/nv"
 boot 0 "$bin check $devs && $build/src/tools/fsck.holdfast /dev/dax0.0"
 wait "$pid" || fail "$rounds" "the last check"
 pid=
