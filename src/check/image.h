@@ -18,7 +18,8 @@ struct check_image {
 	void *reserved;
 	size_t reserved_bytes;
 	struct geo geo;
-	uint8_t *own;			/* device-DAX: a bit per frame that has a private copy already */
+	uint64_t granule;		/* device-DAX: what is copied at once */
+	uint8_t *own;			/* device-DAX: a bit per granule that has a private copy already */
 	uint64_t *changed;		/* WRITE, RAW: a bit per block that was stored to in the image */
 	struct pm_hook hook;		/* sets them */
 	uint64_t *held;			/* WRITE, RAW: a bit per block that a dead process has pinned: a device may still write there */

@@ -62,17 +62,31 @@ static int pending_record(void *ctx, uint32_t lane, uint32_t half, uint64_t off,
 	return 0;
 }
 
-/* A private copy of a frame. Device-DAX has no copy-on-write of the kernel's. */
+/* What is all zeros needs no memory. */
+static void copy_blocks(uint8_t *to, const uint8_t *from, uint64_t len)
+{
+	static const uint8_t zeros[HF_BLOCK_SIZE];
+	uint64_t at;
+
+	for (at = 0; at < len; at += HF_BLOCK_SIZE)
+		if (memcmp(from + at, zeros, HF_BLOCK_SIZE) != 0)
+			memcpy(to + at, from + at, HF_BLOCK_SIZE);
+}
+
+/* A private copy of a frame. Device-DAX has no copy-on-write of the kernel's, and no part of what it is aligned to can be replaced in a map of it:
+ * on a device aligned to 1 GiB that is the copy. */
 static int own_frame(struct check_image *img, uint64_t f)
 {
-	uint8_t *at = img->replayed_base + (f << HF_FRAME_SHIFT);
+	uint64_t g = img->granule ? (f << HF_FRAME_SHIFT) / img->granule : 0, off = g * img->granule;
+	uint8_t *at = img->replayed_base + off;
 
-	if (!img->own || img->own[f / 8] >> (f % 8) & 1)
+	if (!img->own || img->own[g / 8] >> (g % 8) & 1)
 		return 0;
-	if (mmap(at, HF_FRAME_SIZE, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
-		return err_set(-ENOMEM, "check: no memory for a private copy of frame %llu", (unsigned long long)f);
-	memcpy(at, pm_at(img->medium, MOFF(f << HF_FRAME_SHIFT)), HF_FRAME_SIZE);
-	img->own[f / 8] |= (uint8_t)(1u << (f % 8));
+	if (mmap(at, img->granule, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+		return err_set(-ENOMEM, "check: no memory for a private copy of %llu bytes at %llu", (unsigned long long)img->granule,
+			       (unsigned long long)off);
+	copy_blocks(at, pm_at(img->medium, MOFF(off)), min_u64(img->granule, img->medium->size - off));
+	img->own[g / 8] |= (uint8_t)(1u << (g % 8));
 	return 0;
 }
 
@@ -104,21 +118,22 @@ int check_image_put(struct check_image *img, moff_t off, const void *src, uint64
 static int image_map(struct check_image *img)
 {
 	struct pm_open_args args = {.hook = img->changed ? &img->hook : NULL, .no_threads = true};
-	uint64_t size = img->medium->size;
+	uint64_t size = img->medium->size, granule = max_u64(img->medium->align, HF_FRAME_SIZE);
 	bool dax = img->medium->kind == PM_DEVDAX;
 
-	img->reserved_bytes = (size_t)size + HF_FRAME_SIZE;
+	img->reserved_bytes = (size_t)size + granule;
 	img->reserved = mmap(NULL, img->reserved_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (img->reserved == MAP_FAILED) {
 		img->reserved = NULL;
 		return err_set(-ENOMEM, "check: no address space for a private image of %llu bytes", (unsigned long long)size);
 	}
-	img->replayed_base = (uint8_t *)(uintptr_t)round_up_u64((uint64_t)(uintptr_t)img->reserved, HF_FRAME_SIZE);
+	img->replayed_base = (uint8_t *)(uintptr_t)round_up_u64((uint64_t)(uintptr_t)img->reserved, granule);
 	if (mmap(img->replayed_base, (size_t)size, dax ? PROT_READ : PROT_READ | PROT_WRITE,
 		 MAP_FIXED | MAP_NORESERVE | (dax ? MAP_SHARED : MAP_PRIVATE), img->medium->fd, 0) == MAP_FAILED)
 		return err_set(-errno, "check: cannot map a private image of the volume");
 	if (dax) {
-		img->own = calloc(1, (size_t)(size >> HF_FRAME_SHIFT) / 8 + 1);
+		img->granule = granule;
+		img->own = calloc(1, (size_t)(size / granule) / 8 + 1);
 		if (!img->own)
 			return err_set(-ENOMEM, "check: out of memory");
 	}
