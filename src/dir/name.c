@@ -199,8 +199,17 @@ static int name_create_locked(struct inode *dir, const char *name, unsigned len,
 	return err;
 }
 
+/* The place in the cache is taken before anything is made. */
+static int name_create_reserve(struct inode *dir, bool place_too, struct inode **place, inum_t *ino)
+{
+	int err = place_too ? inode_place_take(dir->fs, place) : 0;
+
+	return err ? err : itable_reserve(dir->fs, dir->ino, ino);
+}
+
 int name_create(struct inode *dir, const char *name, const struct name_new *n, struct inode **out)
 {
+	struct inode *place = NULL;
 	bool init_done = false;
 	uint64_t gen;
 	unsigned len = 0;
@@ -215,19 +224,22 @@ int name_create(struct inode *dir, const char *name, const struct name_new *n, s
 	if (!err)
 		err = name_check_new(n);
 	if (!err)
-		err = itable_reserve(dir->fs, dir->ino, &ino);
-	if (err)
+		err = name_create_reserve(dir, out != NULL, &place, &ino);
+	if (err) {
+		inode_place_give(dir->fs, place);
 		return err;
+	}
 	rwl_wrlock(&dir->content);
 	rwl_wrlock(&dir->layout);
 	err = name_create_locked(dir, name, len, ino, n, &init_done, &gen);
 	rwl_wrunlock(&dir->layout);
 	/* Under the content lock: nobody has unlinked it yet. */
 	if (!err && out)
-		err = inode_get(dir->fs, ino, gen, out);
+		err = inode_get_in(dir->fs, ino, gen, &place, out);
 	rwl_wrunlock(&dir->content);
 	if (!init_done)
 		itable_unreserve(dir->fs, ino);
+	inode_place_give(dir->fs, place);
 	return err;
 }
 
@@ -260,6 +272,7 @@ static int name_tmpfile_commit(struct fs *fs, inum_t ino, const struct name_new 
 int name_tmpfile(struct fs *fs, const struct name_new *n, struct inode **out)
 {
 	bool init_done = false, slot_done = false;
+	struct inode *place;
 	uint32_t slot;
 	uint64_t gen;
 	inum_t ino;
@@ -270,9 +283,14 @@ int name_tmpfile(struct fs *fs, const struct name_new *n, struct inode **out)
 		return err_set(-EROFS, "the volume is mounted read-only");
 	if (!S_ISREG(n->mode))
 		return err_set(-EINVAL, "a file without a name is a regular file");
-	err = itable_reserve(fs, INUM(FMT_INO_ROOT), &ino);
+	err = inode_place_take(fs, &place);
 	if (err)
 		return err;
+	err = itable_reserve(fs, INUM(FMT_INO_ROOT), &ino);
+	if (err) {
+		inode_place_give(fs, place);
+		return err;
+	}
 	err = orphan_reserve(fs, &slot);
 	if (!err) {
 		err = name_tmpfile_commit(fs, ino, n, slot, &init_done, &slot_done, &gen);
@@ -281,9 +299,9 @@ int name_tmpfile(struct fs *fs, const struct name_new *n, struct inode **out)
 	}
 	if (!init_done)
 		itable_unreserve(fs, ino);
-	if (err)
-		return err;
-	err = inode_get(fs, ino, gen, out);	/* on failure the next mount's recovery frees it */
+	if (!err)
+		err = inode_get_in(fs, ino, gen, &place, out);	/* on failure the next mount's recovery frees it */
+	inode_place_give(fs, place);
 	if (!err)
 		atomic_store(&(*out)->opens, 1);
 	return err;

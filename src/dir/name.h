@@ -24,7 +24,7 @@ struct name_new {
 	bool setgid_inherit;		/* the directory's setgid bit decides the group (and is passed to a directory) */
 };
 /* *out (may be NULL) has a reference. -EEXIST, -ENOSPC, -EMLINK; -EINVAL: a mode that is no type; symlinks: -ENOENT (empty
- * target), -ENAMETOOLONG. -ENFILE with out: it was created, but there is no cached inode left to hand it out. */
+ * target), -ENAMETOOLONG. -ENFILE with out: there is no cached inode left to hand it out, and it was not made. */
 int name_create(struct inode *dir, const char *name, const struct name_new *n, struct inode **out);
 /* A regular file with nlink 0 on an orphan slot; its opens is 1 already. */
 int name_tmpfile(struct fs *fs, const struct name_new *n, struct inode **out);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <syslog.h>
 #include <time.h>
 
 #define DAY_NS (24ll * 3600 * 1000000000ll)
@@ -59,13 +60,19 @@ void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 }
 
 /* The kernel keeps others out of the directory meanwhile. That the name is there although the kernel did not know it is possible
- * only if it forgot it. */
-static int create(struct mount *m, struct hf_id dir, const char *name, const struct hf_create *how, int flags, struct hf_stat *st)
+ * only if it forgot it. A file that was made and cannot be opened is removed: the kernel remembers that there is none. */
+static int create(struct mount *m, struct hf_id dir, const char *name, const struct hf_create *how, struct hf_stat *st,
+		  struct fuse_file_info *fi)
 {
 	int err = hf_inode_create(m->vol, dir, name, how, st);
+	bool made = !err;
 
-	if (err == -EEXIST && !(flags & O_EXCL))
+	if (err == -EEXIST && !(fi->flags & O_EXCL))
 		err = hf_inode_lookup(m->vol, dir, name, st);
+	if (!err)
+		err = file_open(m, st, fi);
+	if (err && made && hf_inode_unlink(m->vol, dir, name))
+		syslog(LOG_ERR, "%s: '%s' could not be opened, and stays: %s", m->opt.volume, name, hf_errormsg());
 	return err;
 }
 
@@ -103,9 +110,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	if (!err && strcmp(name, WIRE_TMPFILE) == 0) {
 		err = create_unnamed(m, dir, how, &st, fi);
 	} else if (!err) {
-		err = create(m, dir, name, &how, fi->flags, &st);
-		if (!err)
-			err = file_open(m, &st, fi);
+		err = create(m, dir, name, &how, &st, fi);
 	}
 	if (!err) {
 		err = node_entry(m, &st, &e);

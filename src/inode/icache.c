@@ -367,11 +367,17 @@ static int load_locked(struct icache *c, inum_t ino, const struct ino_place *pla
 	return 0;
 }
 
-static int get_slow(struct icache *c, inum_t ino, uint32_t hash, struct inode **out)
+static int slot_take(struct icache *c, struct inode **out)
+{
+	*out = slot_get(c);
+	return *out ? 0 : err_set(-ENFILE, "inode cache: all of its %u inodes are in use", c->max);
+}
+
+/* *spare: a slot to use, or NULL: one is taken. What is left of it is NULL, or still the caller's. */
+static int get_slow(struct icache *c, inum_t ino, uint32_t hash, struct inode **spare, struct inode **out)
 {
 	struct mtx *shard = shard_of(c, hash);
 	struct ino_place place;
-	struct inode *spare;
 	int err;
 
 	/* Before the slot: a number from outside must not cost anybody his place. */
@@ -388,25 +394,43 @@ static int get_slow(struct icache *c, inum_t ino, uint32_t hash, struct inode **
 		mark_recent(*out);
 		return 0;
 	}
-	spare = slot_get(c);
-	if (!spare)
-		return err_set(-ENFILE, "inode cache: all of its %u inodes are in use", c->max);
+	err = *spare ? 0 : slot_take(c, spare);
+	if (err)
+		return err;
 	mtx_lock(shard);
 	*out = find_locked(c, ino.v, hash);
 	if (!*out) {
-		err = load_locked(c, ino, &place, hash, spare);
+		err = load_locked(c, ino, &place, hash, *spare);
 		if (err == 0) {
-			*out = spare;
-			spare = NULL;
+			*out = *spare;
+			*spare = NULL;
 		}
 	}
 	mtx_unlock(shard);
-	if (spare)
-		slot_free(c, spare);
 	return err;
 }
 
+int inode_place_take(struct fs *fs, struct inode **place)
+{
+	return slot_take(&fs->itable->cache, place);
+}
+
+void inode_place_give(struct fs *fs, struct inode *place)
+{
+	if (place)
+		slot_free(&fs->itable->cache, place);
+}
+
 int inode_get(struct fs *fs, inum_t ino, uint64_t gen, struct inode **out)
+{
+	struct inode *place = NULL;
+	int err = inode_get_in(fs, ino, gen, &place, out);
+
+	inode_place_give(fs, place);
+	return err;
+}
+
+int inode_get_in(struct fs *fs, inum_t ino, uint64_t gen, struct inode **place, struct inode **out)
 {
 	struct icache *c = &fs->itable->cache;
 	uint32_t hash = hash_of(c, ino.v);
@@ -421,7 +445,7 @@ int inode_get(struct fs *fs, inum_t ino, uint64_t gen, struct inode **out)
 	if (in) {
 		mark_recent(in);
 	} else {
-		err = get_slow(c, ino, hash, &in);
+		err = get_slow(c, ino, hash, place, &in);
 		if (err)
 			return err;
 	}

@@ -64,6 +64,11 @@ void itable_close(struct fs *fs);			/* all references must be gone */
  * (but the last resort against -ENFILE, which writes an idle inode's times under its layout lock, by try-lock).
  * The inode may be freed at any time until the caller holds one of its locks and has looked at 'dead'. */
 int inode_get(struct fs *fs, inum_t ino, uint64_t gen, struct inode **out);
+/* For an inode that is about to be made, so that it cannot be made and then not be had: a place in the cache before (-ENFILE), which
+ * inode_get_in uses up (then it is NULL) or the caller gives back. */
+int inode_place_take(struct fs *fs, struct inode **place);
+int inode_get_in(struct fs *fs, inum_t ino, uint64_t gen, struct inode **place, struct inode **out);
+void inode_place_give(struct fs *fs, struct inode *place);	/* NULL is fine */
 void inode_ref(struct inode *in);
 void inode_put(struct inode *in);			/* NULL is fine */
 /* Writes pending times of all cached inodes (sync, unmount). Takes layout locks, one at a time. */

@@ -1,9 +1,9 @@
 #!/bin/bash
 # The life of a mount: bad input, a round of work, all ways to end it, read-only, death of the serving process.
-# mount.sh BIN FUSE_OPS
+# mount.sh BIN FUSE_OPS [NO_HANDLES]
 set -u
 export PATH=$1:$PATH
-ops=$2
+ops=$2 no_handles=${3-}
 tmp=$(mktemp -d /dev/shm/hf-fuse-XXXXXX 2>/dev/null || mktemp -d) # a disk's fsync takes its time
 vol=$tmp/vol dir=$tmp/mnt
 failed=0
@@ -126,6 +126,34 @@ wait_unmounted SIGTERM
 echo more >&7 2>/dev/null && fail "an open file outlives its mount"
 exec 7>&-
 clean SIGTERM
+
+# ---- a create that fails leaves nothing, and the kernel does not remember otherwise: more files open than the inode cache holds
+cannot_create() { # NAME [REASON, A FILE THAT GOES]
+	! { true >"$dir/$1"; } 2>/dev/null || fail "$1: should fail"
+	rm -f "${2-}"
+	! ls "$dir" | grep -qx "$1" && [ ! -e "$dir/$1" ] || fail "$1: could not be created, and is there"
+}
+mount.holdfast "$vol" "$dir" -o max_inodes=32 || fail "mount"
+fds=()
+for i in $(seq 40); do
+	{ exec {fd}>"$dir/full$i"; } 2>/dev/null || break
+	fds+=("$fd")
+done
+[ $i -lt 40 ] || fail "40 files are open in a cache of 32 inodes"
+cannot_create "full$i"
+! mkdir "$dir/fulldir" 2>/dev/null && [ ! -e "$dir/fulldir" ] && ! ls "$dir" | grep -qx fulldir || fail "mkdir with a full cache"
+for fd in "${fds[@]}"; do exec {fd}>&-; done
+echo later >"$dir/full$i" && rm "$dir"/full* || fail "the cache stays full"
+umount "$dir"
+clean "full cache"
+if [ -n "$no_handles" ]; then	# it is made, and then cannot be opened
+	HF_NO_HANDLES=$tmp/no_handles LD_PRELOAD=$no_handles mount.holdfast "$vol" "$dir" || fail "mount"
+	touch "$tmp/no_handles"
+	cannot_create unopened "$tmp/no_handles"
+	echo later >"$dir/unopened" && rm "$dir/unopened" || fail "a file that could not be opened once"
+	umount "$dir"
+	clean "no handles"
+fi
 
 # ---- in the foreground, SIGINT
 env --default-signal=INT mount.holdfast -f "$vol" "$dir" 2>"$tmp/err" &
