@@ -176,7 +176,8 @@ static void taken(const char *dev, const char *command)
 	volume_close(&v, 0);
 }
 
-/* What waits to be put in place cannot be, and this is told, if the checkpoint in the background has not met it before. */
+/* What waits to be put in place cannot be, and this is told, if nothing (a close, the checkpoint in the background) has stopped the
+ * volume before. */
 static void taken_unmount(const char *dev, const char *command)
 {
 	struct hf_info info;
@@ -184,8 +185,11 @@ static void taken_unmount(const char *dev, const char *command)
 
 	volume_open(&v, dev);
 	must(system(command) == 0, command);
+	CHECK(hf_close(&v.a) == 0);
+	CHECK(hf_close(&v.b) == 0);
 	must(hf_info(v.vol, &info) == 0, "info");
-	volume_close(&v, info.shutdown ? 0 : -EIO);
+	CHECK(hf_unmount(&v.vol) == (info.shutdown ? 0 : -EIO));
+	CHECK(v.vol == NULL);
 }
 
 /* ---- memory goes bad */
