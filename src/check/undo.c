@@ -7,10 +7,19 @@
 #include "check/undo.h"
 #include "check/image.h"
 #include <holdfast.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+static int put(FILE *f, const void *p, size_t n)
+{
+	errno = 0;
+	if (fwrite(p, n, 1, f) == 1)
+		return 0;
+	return errno ? -errno : -EIO;
+}
 
 static int put_block(FILE *f, const struct check_image *img, uint64_t block)
 {
@@ -20,7 +29,7 @@ static int put_block(FILE *f, const struct check_image *img, uint64_t block)
 
 	memcpy(b.old, pm_at(img->medium, at), sizeof(b.old));
 	b.csum = le64_of(undo_block_csum(&b));
-	return fwrite(&b, sizeof(b), 1, f) == 1 ? 0 : -EIO;
+	return put(f, &b, sizeof(b));
 }
 
 static int put_all(FILE *f, const struct check_image *img, const uint64_t *blocks, uint64_t n, uint64_t id)
@@ -38,7 +47,7 @@ static int put_all(FILE *f, const struct check_image *img, const uint64_t *block
 	memcpy(h.uuid, img->geo.uuid, sizeof(h.uuid));
 	h.count = le64_of(n + !c0 + !c1);
 	h.csum = le64_of(undo_head_csum(&h));
-	err = fwrite(&h, sizeof(h), 1, f) == 1 ? 0 : -EIO;
+	err = put(f, &h, sizeof(h));
 	for (i = 0; i < n && !err; i++)
 		err = put_block(f, img, blocks[i]);
 	if (!err && !c0)
@@ -81,15 +90,15 @@ int check_undo_write(const struct check_image *img, const char *path, const uint
 		return err_set(-ENOMEM, "undo file %s: out of memory", path);
 	}
 	err = put_all(f, img, blocks, n, *id);
-	if (fflush(f) != 0 || fsync(fd) != 0)
-		err = -EIO;
-	if (fclose(f) != 0)
-		err = -EIO;
+	if (!err && (fflush(f) != 0 || fsync(fd) != 0))
+		err = errno ? -errno : -EIO;
+	if (fclose(f) != 0 && !err)
+		err = errno ? -errno : -EIO;
 	if (!err)
 		err = sync_parent(path);
 	if (err) {
 		unlink(path);
-		return err_set(err, "undo file %s: cannot be written; the volume was not changed", path);
+		return err_set(err, "undo file %s: cannot be written: %s; the volume was not changed", path, strerror(-err));
 	}
 	return 0;
 }

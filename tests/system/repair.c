@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -767,6 +768,43 @@ static void undo_run(void *ctx)
 	unlink(undo);
 }
 
+static bool volume_is(const uint8_t *bytes)
+{
+	uint8_t *now = malloc(VOLUME_BYTES);
+	int fd = open(vol_path, O_RDONLY);
+	bool same = fd >= 0 && now && read(fd, now, VOLUME_BYTES) == (ssize_t)VOLUME_BYTES && !memcmp(now, bytes, VOLUME_BYTES);
+
+	if (fd >= 0)
+		close(fd);
+	free(now);
+	return same;
+}
+
+/* No room for the undo file: nothing is repaired. */
+static void undo_full_run(void *ctx)
+{
+	struct hf_check_options o = {.struct_size = sizeof(o), .flags = HF_CHECK_REPAIR, .finding = finding};
+	struct rlimit limit = {10000, 10000};
+	struct hf_check_result r;
+	char undo[300];
+
+	damage_for(ctx);
+	store(bases[0].im.bytes);
+	snprintf(undo, sizeof(undo), "%s.undo", vol_path);
+	unlink(undo);
+	o.undo_path = undo;
+	signal(SIGXFSZ, SIG_IGN);
+	if (setrlimit(RLIMIT_FSIZE, &limit))
+		wrong("setrlimit");
+	if (hf_check(vol_path, &o, &r) != -EFBIG)
+		wrong("a repair whose undo file cannot be written");
+	if (!volume_is(bases[0].im.bytes))
+		wrong("it changed the volume");
+	if (access(undo, F_OK) == 0)
+		wrong("half of an undo file is left");
+	res->done = true;
+}
+
 /* No block is in use, say the allocation lines: what a repair or an undo puts into free space then falls on what the files have. */
 static void lines_zeroed(void)
 {
@@ -937,18 +975,6 @@ static void hostile_list(void *ctx)
 	res->done = true;
 }
 
-static bool volume_is(const uint8_t *bytes)
-{
-	uint8_t *now = malloc(VOLUME_BYTES);
-	int fd = open(vol_path, O_RDONLY);
-	bool same = fd >= 0 && now && read(fd, now, VOLUME_BYTES) == (ssize_t)VOLUME_BYTES && !memcmp(now, bytes, VOLUME_BYTES);
-
-	if (fd >= 0)
-		close(fd);
-	free(now);
-	return same;
-}
-
 static void preen_run(void *ctx)
 {
 	struct kill_case *k = ctx;
@@ -986,6 +1012,8 @@ static unsigned kills(uint64_t cases)
 		k.preen = false;
 		in_child(undo_run, &k);
 		bad += told("undo", k.seed, 0);
+		in_child(undo_full_run, &k);
+		bad += told("full undo", k.seed, 0);
 		k.preen = true;
 		in_child(preen_run, &k);
 		bad += told("preen", k.seed, 0);
