@@ -155,6 +155,31 @@ if [ -n "$no_handles" ]; then	# it is made, and then cannot be opened
 	clean "no handles"
 fi
 
+# ---- media that cannot be read any more (SIGBUS), under a file: EIO for that, and the process serves the rest. A file of which the
+# end is cut off is such a medium; it gets its end back afterwards.
+mount.holdfast "$vol" "$dir" -o direct_io || fail "mount"
+echo small >"$dir/small"
+head -c 40M /dev/urandom >"$dir/big" || fail "writing before the media goes bad"
+sum=$(sha256sum <"$dir/big")
+tail -c 44M "$vol" >"$tmp/end"
+pid=$(server)
+truncate -s 20M "$vol"
+says "Input/output error" cat "$dir/big"
+says "Input/output error" dd if="$dir/big" of=/dev/null bs=4k count=1 skip=$((39 * 256)) status=none
+[ "$(cat "$dir/small")" = small ] || fail "bad media: the file that is not hit"
+[ "$(stat -c %s "$dir/big")" = $((40 << 20)) ] || fail "bad media: stat"
+says "Input/output error" cat "$dir/big"
+kill -0 "$pid" || fail "bad media: the server is gone"
+umount "$dir" || fail "umount with bad media"
+truncate -s 64M "$vol"
+dd if="$tmp/end" of="$vol" bs=1M seek=20 conv=notrunc status=none
+clean "bad media"
+mount.holdfast "$vol" "$dir" || fail "mount"
+[ "$(sha256sum <"$dir/big")" = "$sum" ] || fail "bad media: what could not be read is another one"
+rm "$dir/big" "$dir/small"
+umount "$dir"
+rm "$tmp/end"
+
 # ---- in the foreground, SIGINT
 env --default-signal=INT mount.holdfast -f "$vol" "$dir" 2>"$tmp/err" &
 pid=$!
