@@ -155,6 +155,23 @@ if [ -n "$no_handles" ]; then	# it is made, and then cannot be opened
 	clean "no handles"
 fi
 
+# ---- a user's own volume, on a directory of his
+if command -v setpriv >/dev/null && [ -u "$(command -v fusermount3)" ]; then
+	user() { (cd "$tmp/user" && setpriv --reuid=65534 --regid=65534 --clear-groups env PATH="$tmp/user:$PATH" "$@"); }
+	chmod 755 "$tmp"
+	mkdir "$tmp/user" && cp "$1"/{mkfs,mount}.holdfast "$tmp/user" && chown -R 65534:65534 "$tmp/user" && chmod 700 "$tmp/user"
+	user mkfs.holdfast -s 16M vol >/dev/null && user mkdir mnt || fail "a user's volume"
+	user mount.holdfast vol mnt || fail "a user's mount"
+	grep -q " $tmp/user/mnt fuse.holdfast rw,nosuid,nodev," /proc/mounts || fail "a user's mount: $(grep holdfast /proc/mounts)"
+	user sh -c 'echo mine >mnt/f && chmod 600 mnt/f' && [ "$(user stat -c %u:%a mnt/f)" = 65534:600 ] || fail "a user's file"
+	ls "$tmp/user/mnt" >/dev/null 2>&1 && fail "root may look into a user's mount without allow_other"
+	user fusermount3 -u mnt || fail "a user's fusermount3 -u"
+	says "no write access" user mount.holdfast vol "$dir"
+	grep -qx user_allow_other /etc/fuse.conf 2>/dev/null || says "user_allow_other" user mount.holdfast vol mnt -o allow_other
+	fsck.holdfast "$tmp/user/vol" >/dev/null || fail "a user's volume is not clean"
+	rm -r "$tmp/user"
+fi
+
 # ---- media that cannot be read any more (SIGBUS), under a file: EIO for that, and the process serves the rest. A file of which the
 # end is cut off is such a medium; it gets its end back afterwards.
 mount.holdfast "$vol" "$dir" -o direct_io || fail "mount"
