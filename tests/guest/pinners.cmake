@@ -49,5 +49,5 @@ endif()
 # In the guest, with all that they need; by hand: the scripts' --help.
 foreach(s pinners side_by_side)
   add_test(NAME guest_${s} COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/guest/${s}.sh --build ${PROJECT_BINARY_DIR})
-  set_tests_properties(guest_${s} PROPERTIES LABELS "guest;nightly" TIMEOUT 3000 RUN_SERIAL ON)
+  set_tests_properties(guest_${s} PROPERTIES LABELS "guest;nightly" TIMEOUT 3000 SKIP_RETURN_CODE 77 RUN_SERIAL ON)
 endforeach()

@@ -8,7 +8,7 @@
 #     --size     of the device (default 1G)
 #     --log      all that the program prints (default: DIR/side_by_side.log)
 #     --readme   put the table into README.md, too
-# Exit status: 0 when the program ran to its end everywhere, and holdfast did what it promises.
+# Exit status: 0 when the program ran to its end everywhere, and holdfast did what it promises; 77 no machine can run here.
 cd "$(dirname "$0")/../.." || exit 1
 if [ "${1:-}" = --inside ]; then # in the machine
 	. tests/guest/inside.sh
@@ -31,6 +31,7 @@ while [ $# -gt 0 ]; do
 done
 [ ${#kernels[@]} -gt 0 ] || kernels=(6.1 6.12)
 tests/setup.sh build test guest pinners || exit 1
+tests/guest/pmem-guest --check || exit 77
 mkdir -p "$build"
 build=$(realpath "$build")
 log=${log:-$build/side_by_side.log}
