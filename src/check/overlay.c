@@ -119,18 +119,21 @@ static int image_map(struct check_image *img)
 {
 	struct pm_open_args args = {.hook = img->changed ? &img->hook : NULL, .no_threads = true};
 	uint64_t size = img->medium->size, granule = max_u64(img->medium->align, HF_FRAME_SIZE);
-	bool dax = img->medium->kind == PM_DEVDAX;
+	bool dax = img->medium->member[0].kind == PM_DEVDAX;
+	int err;
 
-	img->reserved_bytes = (size_t)size + granule;
+	img->reserved_bytes = (size_t)(round_up_u64(size, granule) + granule);
 	img->reserved = mmap(NULL, img->reserved_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (img->reserved == MAP_FAILED) {
 		img->reserved = NULL;
 		return err_set(-ENOMEM, "check: no address space for a private image of %llu bytes", (unsigned long long)size);
 	}
 	img->replayed_base = (uint8_t *)(uintptr_t)round_up_u64((uint64_t)(uintptr_t)img->reserved, granule);
-	if (mmap(img->replayed_base, (size_t)size, dax ? PROT_READ : PROT_READ | PROT_WRITE,
-		 MAP_FIXED | MAP_NORESERVE | (dax ? MAP_SHARED : MAP_PRIVATE), img->medium->fd, 0) == MAP_FAILED)
-		return err_set(-errno, "check: cannot map a private image of the volume");
+	for (unsigned int i = 1; i < img->medium->nmembers; i++)
+		dax |= img->medium->member[i].kind == PM_DEVDAX;
+	err = pm_map_at(img->medium, img->replayed_base, MOFF(0), size, dax ? PROT_READ : PROT_READ | PROT_WRITE, dax);
+	if (err)
+		return err_set(err, "check: cannot map a private image of the volume");
 	if (dax) {
 		img->granule = granule;
 		img->own = calloc(1, (size_t)(size / granule) / 8 + 1);

@@ -746,8 +746,8 @@ int media_open_pm(struct hf_crash_media *m, struct pm **out)
 
 	if (err)
 		return err;
-	(*out)->fd = fcntl(m->mem_fd, F_DUPFD_CLOEXEC, 3);
-	if ((*out)->fd >= 0)
+	(*out)->member[0].fd = fcntl(m->mem_fd, F_DUPFD_CLOEXEC, 3);
+	if ((*out)->member[0].fd >= 0)
 		return 0;
 	pm_close(out);
 	return err_set(-EMFILE, "crash: no descriptor for a simulated device");

@@ -43,7 +43,7 @@ static int view_check_range(const struct hf_file *file, uint64_t off, uint64_t l
 	if (len == 0 || off > FILE_SIZE_MAX || len > FILE_SIZE_MAX - off)
 		return err_set(-EINVAL, "view: a range of %llu bytes at %llu",
 			       (unsigned long long)len, (unsigned long long)off);
-	if (file->vol->fs.pm->fd < 0)
+	if (file->vol->fs.pm->member[0].fd < 0)
 		return err_set(-ENOTSUP,
 			       "view: the medium is memory that cannot be mapped once more");
 	if (file->vol->fs.pm->align > HF_FRAME_SIZE)

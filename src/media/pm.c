@@ -15,8 +15,6 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#define PM_SIZE_MIN (2 * (uint64_t)HF_FRAME_SIZE)
-
 static const struct pm_open_args args_none;
 
 const char *pm_kind_name(enum pm_kind k)
@@ -40,24 +38,7 @@ const char *pm_gran_name(enum pm_gran g)
 	return g <= PM_PAGE ? names[g] : "?";
 }
 
-/* What was found out about a source before it is mapped. */
-struct source {
-	const char *path;
-	int fd;
-	uint64_t size;	/* as found; rounded down when mapped */
-	uint64_t align; /* of addresses and lengths */
-	enum pm_kind kind;
-	enum pm_gran gran; /* what the medium needs */
-	bool disk_sync;	   /* msync makes things durable (not: on tmpfs, where it does nothing) */
-	bool volatile_memory;
-};
-
 /* ---- the map */
-
-static uint64_t round_down(uint64_t x, uint64_t to)
-{
-	return x / to * to;
-}
 
 /* A reservation of our own, cut to the alignment: the kernel aligns a plain mmap of a file to its
  * page size only. NULL when there is no room. */
@@ -81,53 +62,47 @@ static uint8_t *map_reserve(uint64_t len, uint64_t align)
 
 /* Maps the file over the reservation. A regular file is tried with MAP_SYNC first: that it works is
  * what makes a file a DAX file. */
-static int map_source(struct source *s, bool read_only, uint8_t *at, uint64_t len)
+static int map_member(struct pm *pm, struct pm_member *m)
 {
-	int prot = read_only ? PROT_READ : PROT_READ | PROT_WRITE;
+	int prot = pm->read_only ? PROT_READ : PROT_READ | PROT_WRITE;
+	uint8_t *at = pm->base + m->base.v;
 	void *p = MAP_FAILED;
 
-	if (s->kind == PM_FILE) {
-		p = mmap(at, len, prot, MAP_SHARED_VALIDATE | MAP_SYNC | MAP_FIXED, s->fd, 0);
+	if (m->kind == PM_FILE) {
+		p = mmap(at, m->bytes, prot, MAP_SHARED_VALIDATE | MAP_SYNC | MAP_FIXED, m->fd, 0);
 		if (p != MAP_FAILED)
-			s->kind = PM_FSDAX;
+			m->kind = PM_FSDAX;
 	}
 	if (p == MAP_FAILED)
-		p = mmap(at, len, prot, MAP_SHARED | MAP_FIXED, s->fd, 0);
+		p = mmap(at, m->bytes, prot, MAP_SHARED | MAP_FIXED, m->fd, 0);
 	if (p == MAP_FAILED)
-		return err_set(-errno, "%s: cannot be mapped (%llu bytes): %s", s->path,
-			       (unsigned long long)len, strerror(errno));
+		return err_set(-errno, "%s: cannot be mapped (%llu bytes): %s", m->path,
+			       (unsigned long long)m->bytes, strerror(errno));
 	return 0;
 }
 
-static int pm_map(struct pm *pm, struct source *s)
+static int pm_map(struct pm *pm)
 {
 	struct pm_priv *priv = pm_priv_of(pm);
-	uint64_t align = max_u64(s->align, HF_FRAME_SIZE);
-	uint64_t len = round_down(s->size, align);
-	int err;
+	uint64_t align;
+	int err = members_place(pm, &align);
 
-	if (len < PM_SIZE_MIN)
-		return err_set(-EINVAL,
-			       "%s: %llu bytes are too small for a volume: it needs at least %llu "
-			       "bytes (4 MiB)",
-			       s->path, (unsigned long long)s->size,
-			       (unsigned long long)PM_SIZE_MIN);
-	priv->map = map_reserve(len, align);
+	if (err)
+		return err;
+	priv->map = map_reserve(pm->size, align);
 	if (!priv->map)
-		return err_set(-ENOMEM, "%s: no address space for %llu bytes", s->path,
-			       (unsigned long long)len);
-	priv->map_len = len;
-	err = map_source(s, pm->read_only, priv->map, len);
+		return err_set(-ENOMEM, "%s: no address space for %llu bytes", pm->path,
+			       (unsigned long long)pm->size);
+	priv->map_len = pm->size;
+	pm->base = priv->map;
+	pm->align = align;
+	for (unsigned int i = 0; i < pm->nmembers && !err; i++)
+		err = map_member(pm, &pm->member[i]);
 	if (err)
 		return err;
 	/* A child gets no map: it must not store to media that its parent truncates and reuses. */
-	if (madvise(priv->map, len, MADV_DONTFORK) != 0)
-		return err_set(-errno, "%s: MADV_DONTFORK: %s", s->path, strerror(errno));
-	pm->base = priv->map;
-	pm->size = len;
-	pm->align = align;
-	if (s->kind == PM_DEVDAX)
-		priv->granule = align;
+	if (madvise(priv->map, pm->size, MADV_DONTFORK) != 0)
+		return err_set(-errno, "%s: MADV_DONTFORK: %s", pm->path, strerror(errno));
 	return 0;
 }
 
@@ -153,18 +128,17 @@ static void pmem2_at_fork(void)
 	pthread_atfork(pmem2_fork_prepare, pmem2_fork_done, pmem2_fork_done);
 }
 
-static int pm_pmem2_attach(struct pm *pm)
+static int pmem2_attach_one(struct pm *pm, unsigned int i)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	static const enum pmem2_granularity gran[] = {
 	    PMEM2_GRANULARITY_BYTE, PMEM2_GRANULARITY_CACHE_LINE, PMEM2_GRANULARITY_PAGE};
 	struct pm_priv *priv = pm_priv_of(pm);
-	int rc = pmem2_source_from_fd(&priv->source, pm->fd);
+	const struct pm_member *m = &pm->member[i];
+	int rc = pmem2_source_from_fd(&priv->source[i], m->fd);
 
-	pthread_once(&once, pmem2_at_fork);
 	if (rc == 0) {
 		pthread_mutex_lock(&pmem2_mutex);
-		rc = pmem2_map_from_existing(&priv->pmem2, priv->source, pm->base, pm->size,
+		rc = pmem2_map_from_existing(&priv->pmem2[i], priv->source[i], pm->base + m->base.v, m->bytes,
 					     gran[pm->gran]);
 		pthread_mutex_unlock(&pmem2_mutex);
 	}
@@ -173,7 +147,18 @@ static int pm_pmem2_attach(struct pm *pm)
 	if (rc == 0 || rc == PMEM2_E_MAP_EXISTS)
 		return 0;
 	/* Its own codes start at -100000. */
-	return err_set(rc < -4095 ? -EINVAL : rc, "%s: libpmem2: %s", pm->path, pmem2_errormsg());
+	return err_set(rc < -4095 ? -EINVAL : rc, "%s: libpmem2: %s", m->path, pmem2_errormsg());
+}
+
+static int pm_pmem2_attach(struct pm *pm)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	int err = 0;
+
+	pthread_once(&once, pmem2_at_fork);
+	for (unsigned int i = 0; i < pm->nmembers && !err; i++)
+		err = pmem2_attach_one(pm, i);
+	return err;
 }
 
 /* libpmem2 1.12 loses the node that a map had in its tree (144 bytes per map) when the map is
@@ -198,39 +183,55 @@ static void pm_choose_ops(struct pm *pm)
 	struct pm_priv *priv = pm_priv_of(pm);
 
 	priv->ops = *arch_ops();
-	if (priv->pmem2 && pm->gran == PM_LINE) {
-		priv->ops.flush = pmem2_get_flush_fn(priv->pmem2);
-		priv->ops.nt_bulk = pmem2_get_memcpy_fn(priv->pmem2);
+	if (priv->pmem2[0] && pm->gran == PM_LINE) {
+		priv->ops.flush = pmem2_get_flush_fn(priv->pmem2[0]);
+		priv->ops.nt_bulk = pmem2_get_memcpy_fn(priv->pmem2[0]);
 	}
 	pm->ops = &priv->ops;
 }
 
 /* ---- what survives */
 
-static enum pm_survives pm_judge_survival(const struct source *s, enum pm_gran claimed,
+static enum pm_survives pm_judge_survival(const struct pm_member *m, enum pm_gran claimed,
 					  bool no_msync)
 {
-	if (s->kind == PM_MEMFD)
+	if (m->kind == PM_MEMFD)
 		return PM_NOTHING;
 	/* Claiming less work than the medium needs leaves the caches out. */
-	if (claimed < s->gran || s->volatile_memory)
+	if (claimed < m->gran || m->volatile_memory)
 		return PM_PROCESS_CRASH;
-	if (claimed == PM_PAGE && (no_msync || !s->disk_sync))
+	if (claimed == PM_PAGE && (no_msync || !m->disk_sync))
 		return PM_PROCESS_CRASH;
 	return PM_POWER_FAIL;
 }
 
-static int pm_set_granularity(struct pm *pm, const struct source *s,
-			      const struct pm_open_args *args)
+/* Of several members the one that needs most says what is done for all, and the one that keeps least what survives. */
+static int pm_set_granularity(struct pm *pm, const struct pm_open_args *args)
 {
 	struct pm_priv *priv = pm_priv_of(pm);
+	enum pm_survives survives;
 
-	pm->gran = args->force_gran ? args->gran : s->gran;
-	if (pm->gran == PM_PAGE && s->kind == PM_DEVDAX)
-		return err_set(-EINVAL, "%s: a dax device has no msync, so no page granularity",
-			       s->path);
-	priv->sync = pm->gran == PM_PAGE && s->disk_sync && !args->no_msync;
-	pm->survives = pm_judge_survival(s, pm->gran, args->no_msync);
+	pm->gran = args->force_gran ? args->gran : PM_BYTE;
+	pm->survives = PM_POWER_FAIL;
+	for (unsigned int i = 0; i < pm->nmembers; i++) {
+		if (!args->force_gran && pm->member[i].gran > pm->gran)
+			pm->gran = pm->member[i].gran;
+		if (pm->member[i].kind > pm->kind)
+			pm->kind = pm->member[i].kind;
+	}
+	for (unsigned int i = 0; i < pm->nmembers; i++) {
+		const struct pm_member *m = &pm->member[i];
+
+		if (pm->gran == PM_PAGE && m->kind == PM_DEVDAX)
+			return err_set(-EINVAL,
+				       "%s: a dax device has no msync, so no page granularity, and no volume together with "
+				       "files that are not on DAX",
+				       m->path);
+		priv->sync |= pm->gran == PM_PAGE && m->disk_sync && !args->no_msync;
+		survives = pm_judge_survival(m, pm->gran, args->no_msync);
+		if (survives < pm->survives)
+			pm->survives = survives;
+	}
 	return 0;
 }
 
@@ -247,7 +248,9 @@ static struct pm *pm_new(const char *path, const struct pm_open_args *args)
 		return NULL;
 	}
 	pm->priv = priv;
-	pm->fd = -1;
+	pm->nmembers = 1;
+	for (unsigned int i = 0; i < PM_MEMBERS_MAX; i++)
+		pm->member[i] = (struct pm_member){.path = pm->path, .fd = -1, .numa_node = -1, .align = HF_FRAME_SIZE};
 	pm->hook = args->hook;
 	pm->read_only = args->read_only;
 	pm->no_threads = args->no_threads;
@@ -265,18 +268,22 @@ static void pm_free(struct pm *pm)
 		poison_unregister(pm);
 		page_unregister(priv);
 	}
-	if (priv->pmem2) {
-		pthread_mutex_lock(&pmem2_mutex);
-		pmem2_map_delete(&priv->pmem2);
-		pthread_mutex_unlock(&pmem2_mutex);
+	for (unsigned int i = 0; i < pm->nmembers; i++) {
+		if (priv->pmem2[i]) {
+			pthread_mutex_lock(&pmem2_mutex);
+			pmem2_map_delete(&priv->pmem2[i]);
+			pthread_mutex_unlock(&pmem2_mutex);
+		}
+		if (priv->source[i])
+			pmem2_source_delete(&priv->source[i]);
 	}
-	if (priv->source)
-		pmem2_source_delete(&priv->source);
 	/* In a child the range was not inherited, and may be in use for something else. */
 	if (priv->map && (!pm->fork_token || !pm_is_child(pm)))
 		munmap(priv->map, priv->map_len);
-	if (pm->fd >= 0)
-		close(pm->fd);
+	for (unsigned int i = 0; i < pm->nmembers; i++)
+		if (pm->member[i].fd >= 0)
+			close(pm->member[i].fd);
+	free(priv->names);
 	free(priv);
 	free(pm);
 }
@@ -320,7 +327,7 @@ static bool fs_is_memory(int fd)
 	return fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC || fs.f_type == HUGETLBFS_MAGIC;
 }
 
-static int source_device(struct source *s, dev_t rdev, bool want_write)
+static int source_device(struct pm_member *m, dev_t rdev, bool want_write)
 {
 	struct dax_facts facts;
 	int err = dax_gather("/sys", rdev, &facts);
@@ -329,31 +336,33 @@ static int source_device(struct source *s, dev_t rdev, bool want_write)
 		return err_set(
 		    -ENODEV,
 		    "%s: not a dax device: a volume lives on /dev/daxX.Y or in a regular file",
-		    s->path);
-	err = dax_judge(s->path, &facts, want_write);
+		    m->path);
+	err = dax_judge(m->path, &facts, want_write);
 	if (err)
 		return err;
-	s->kind = PM_DEVDAX;
-	s->size = facts.size;
-	s->align = facts.align;
-	s->gran = dax_gran(&facts);
-	s->volatile_memory = facts.volatile_memory;
+	m->kind = PM_DEVDAX;
+	m->size = facts.size;
+	m->align = facts.align;
+	m->gran = dax_gran(&facts);
+	m->granule = max_u64(m->align, HF_FRAME_SIZE);
+	m->volatile_memory = facts.volatile_memory;
+	m->numa_node = facts.numa_node;
 	return 0;
 }
 
 /* Looks before opening: opening the wrong device can have effects. */
-static int source_inspect(struct source *s, bool want_write)
+static int source_inspect(struct pm_member *m, bool want_write)
 {
 	struct stat st;
-	int err = place_stat(s->path, &st);
+	int err = place_stat(m->path, &st);
 
 	if (err)
 		return err;
 	if (S_ISCHR(st.st_mode))
-		return source_device(s, st.st_rdev, want_write);
-	s->kind = PM_FILE;
-	s->gran = PM_PAGE;
-	s->align = HF_FRAME_SIZE;
+		return source_device(m, st.st_rdev, want_write);
+	m->kind = PM_FILE;
+	m->gran = PM_PAGE;
+	m->align = HF_FRAME_SIZE;
 	return 0;
 }
 
@@ -369,43 +378,57 @@ static int fd_not_standard(int fd)
 	return high;
 }
 
-static int source_open(struct source *s, const struct pm_open_args *args)
+static int source_open(struct pm_member *m, const struct pm_open_args *args)
 {
 	int flags = (args->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY;
 	struct stat st;
 
-	s->fd = fd_not_standard(open(s->path, flags));
-	if (s->fd < 0)
-		return place_open_failed(s->path, -errno);
-	if (fstat(s->fd, &st) != 0)
-		return err_set(-errno, "%s: %s", s->path, strerror(errno));
-	if (s->kind != PM_FILE)
+	m->fd = fd_not_standard(open(m->path, flags));
+	if (m->fd < 0)
+		return place_open_failed(m->path, -errno);
+	if (fstat(m->fd, &st) != 0)
+		return err_set(-errno, "%s: %s", m->path, strerror(errno));
+	if (m->kind != PM_FILE)
 		return S_ISCHR(st.st_mode)
-			   ? place_trusted(s->path, &st)
-			   : err_set(-ENODEV, "%s: was replaced while it was opened", s->path);
+			   ? place_trusted(m->path, &st)
+			   : err_set(-ENODEV, "%s: was replaced while it was opened", m->path);
 	if (!S_ISREG(st.st_mode))
-		return err_set(-ENODEV, "%s: was replaced while it was opened", s->path);
-	s->size = (uint64_t)st.st_size;
-	s->disk_sync = !fs_is_memory(s->fd);
-	return place_trusted(s->path, &st);
+		return err_set(-ENODEV, "%s: was replaced while it was opened", m->path);
+	m->size = (uint64_t)st.st_size;
+	m->disk_sync = !fs_is_memory(m->fd);
+	return place_trusted(m->path, &st);
 }
 
 /* The kind is known only now: MAP_SYNC said what the file is. */
-static void source_refine(struct source *s)
+static void source_refine(struct pm_member *m)
 {
 	struct dax_facts facts = {.subsystem_dax = false};
 	struct stat st;
 
-	if (s->kind != PM_FSDAX)
+	if (m->kind != PM_FSDAX)
 		return;
-	if (fstat(s->fd, &st) == 0)
+	if (fstat(m->fd, &st) == 0)
 		dax_block_domain("/sys", st.st_dev, facts.domain);
-	s->gran = dax_gran(&facts);
+	m->gran = dax_gran(&facts);
+}
+
+/* Each name is a member. */
+static int pm_name_members(struct pm *pm, const char *path)
+{
+	struct pm_names names;
+	int err = pm_names(path, &names);
+
+	if (err)
+		return err;
+	pm_priv_of(pm)->names = names.text;
+	pm->nmembers = names.n;
+	for (unsigned int i = 0; i < names.n; i++)
+		pm->member[i].path = names.name[i];
+	return 0;
 }
 
 int pm_open(const char *path, const struct pm_open_args *args, struct pm **out)
 {
-	struct source s = {.path = path, .fd = -1};
 	struct pm *pm;
 	int err;
 
@@ -414,79 +437,83 @@ int pm_open(const char *path, const struct pm_open_args *args, struct pm **out)
 	pm = pm_new(path, args);
 	if (!pm)
 		return err_set(-ENOMEM, "%s: no memory", path);
-	err = source_inspect(&s, !args->read_only);
-	if (!err)
-		err = source_open(&s, args);
-	pm->fd = s.fd;
-	if (!err && !args->no_lock)
-		err = pm_lock_fd(s.fd, path, args->read_only);
-	if (!err)
-		err = pm_map(pm, &s);
-	if (!err) {
-		source_refine(&s);
-		pm->kind = s.kind;
-		err = pm_set_granularity(pm, &s, args);
+	err = pm_name_members(pm, path);
+	for (unsigned int i = 0; i < pm->nmembers && !err; i++) {
+		err = source_inspect(&pm->member[i], !args->read_only);
+		if (!err)
+			err = source_open(&pm->member[i], args);
 	}
+	if (!err && !args->no_lock)
+		err = members_lock(pm, args->read_only);
+	if (!err && args->arrange && pm->nmembers > 1)
+		err = members_arrange(pm, args);
+	if (!err)
+		err = pm_map(pm);
+	for (unsigned int i = 0; i < pm->nmembers && !err; i++)
+		source_refine(&pm->member[i]);
+	if (!err)
+		err = pm_set_granularity(pm, args);
 	if (!err)
 		err = pm_pmem2_attach(pm);
 	return pm_finish(pm, err, out);
-}
-
-void pm_bad_blocks(const struct pm *pm, pm_range_fn *fn, void *ctx)
-{
-	struct stat st;
-
-	if (pm->kind == PM_DEVDAX && fstat(pm->fd, &st) == 0)
-		dax_bad_blocks("/sys", st.st_rdev, fn, ctx);
 }
 
 int pm_open_memfd(uint64_t size, const struct pm_open_args *args, struct pm **out)
 {
-	struct source s = {
-	    .path = "memfd", .fd = -1, .size = size, .kind = PM_MEMFD, .gran = PM_PAGE};
+	struct pm_member *m;
 	struct pm *pm;
 	int err = 0;
 
 	*out = NULL;
 	args = args ? args : &args_none;
-	pm = pm_new(s.path, args);
+	pm = pm_new("memfd", args);
 	if (!pm)
 		return err_set(-ENOMEM, "memfd: no memory");
-	pm->kind = PM_MEMFD;
-	s.fd = fd_not_standard(memfd_create("holdfast", MFD_CLOEXEC));
-	pm->fd = s.fd;
-	if (s.fd < 0 || ftruncate(s.fd, (off_t)round_down(size, HF_FRAME_SIZE)) != 0)
+	m = &pm->member[0];
+	m->kind = PM_MEMFD;
+	m->gran = PM_PAGE;
+	m->size = size;
+	m->fd = fd_not_standard(memfd_create("holdfast", MFD_CLOEXEC));
+	if (m->fd < 0 || ftruncate(m->fd, (off_t)(size / HF_FRAME_SIZE * HF_FRAME_SIZE)) != 0)
 		err = err_set(-errno, "memfd of %llu bytes: %s", (unsigned long long)size,
 			      strerror(errno));
 	if (!err)
-		err = pm_map(pm, &s);
+		err = pm_map(pm);
 	if (!err)
-		err = pm_set_granularity(pm, &s, args);
+		err = pm_set_granularity(pm, args);
 	if (!err)
 		err = pm_pmem2_attach(pm);
 	return pm_finish(pm, err, out);
 }
 
+/* Memory that looks like several members, if the caller wants it to. */
+static void memory_members(struct pm *pm, uint64_t size, const struct pm_open_args *args)
+{
+	pm->nmembers = args->member_bytes ? args->nmembers : 1;
+	for (unsigned int i = 0; i < pm->nmembers; i++) {
+		pm->member[i].kind = PM_MEMFD;
+		pm->member[i].size = args->member_bytes ? args->member_bytes[i] : size;
+	}
+}
+
 int pm_open_memory(void *base, uint64_t size, const struct pm_open_args *args, struct pm **out)
 {
-	struct source s = {.path = "memory", .fd = -1, .kind = PM_MEMFD, .gran = PM_BYTE};
+	uint64_t align;
 	struct pm *pm;
 	int err = 0;
 
 	*out = NULL;
 	args = args ? args : &args_none;
-	pm = pm_new(s.path, args);
+	pm = pm_new("memory", args);
 	if (!pm)
 		return err_set(-ENOMEM, "memory: no memory");
-	pm->kind = PM_MEMFD;
-	pm->base = base;
-	pm->size = round_down(size, HF_FRAME_SIZE);
+	memory_members(pm, size, args);
 	if ((uintptr_t)base % HF_FRAME_SIZE != 0)
 		err = err_set(-EINVAL, "memory at %p is not aligned to 2 MiB", base);
-	if (!err && pm->size < PM_SIZE_MIN)
-		err = err_set(-EINVAL, "memory of %llu bytes is too small for a volume (4 MiB)",
-			      (unsigned long long)size);
 	if (!err)
-		err = pm_set_granularity(pm, &s, args);
+		err = members_place(pm, &align);
+	pm->base = base;
+	if (!err)
+		err = pm_set_granularity(pm, args);
 	return pm_finish(pm, err, out);
 }

@@ -57,16 +57,34 @@ struct pm_ops {
 	void *(*nt_bulk)(void *dst, const void *src, size_t len, unsigned int flags);
 };
 
+/* A device or file. A volume is one of them, or several that follow each other in one map; each begins at a frame. */
+#define PM_MEMBERS_MAX 8u
+struct pm_member {
+	const char *path;
+	int fd;				/* holds the lock; CLOEXEC; -1 for memory */
+	enum pm_kind kind;
+	enum pm_gran gran;		/* what the medium needs */
+	int numa_node;			/* -1: unknown, or a file */
+	moff_t base;			/* where it begins in the volume */
+	uint64_t bytes;			/* that the volume has of it, whole frames */
+	uint64_t size;			/* as found */
+	uint64_t align;			/* of addresses and lengths */
+	uint64_t granule;		/* what can be replaced at once; 0: a page */
+	bool disk_sync;			/* msync makes things durable (not: on tmpfs, where it does nothing) */
+	bool volatile_memory;
+};
+
 struct pm {
 	uint8_t *base;			/* 2 MiB-aligned */
 	uint64_t size;			/* bytes, whole frames */
 	uint64_t align;			/* of what can be mapped: more than a frame only on a device; 0: a frame */
-	enum pm_gran gran;
-	enum pm_kind kind;
+	enum pm_gran gran;		/* of several members the one that needs most */
+	enum pm_kind kind;		/* of several the least */
 	enum pm_survives survives;
 	const struct pm_ops *ops;
 	const struct pm_hook *hook;	/* NULL: none */
-	int fd;				/* holds the lock; CLOEXEC; -1 for memory */
+	struct pm_member member[PM_MEMBERS_MAX];
+	unsigned int nmembers;
 	uint64_t fork_token;		/* see pm_is_child */
 	bool read_only;
 	bool no_threads;		/* the layers above start no thread for it */
@@ -88,12 +106,26 @@ struct pm_open_args {
 	bool no_msync;			/* PM_PAGE sources: do not msync; survives a process crash only */
 	const struct pm_hook *hook;
 	bool no_threads;		/* for simulations, which want the same run each time */
+	/* Of several members: brings them into their order, and says in 'bytes' how much of each is the volume's (0: all, rounded
+	 * down). head[i]: the first block of member[i], NULL: it cannot be read. NULL: as they are named, all of each */
+	int (*arrange)(struct pm_member *member, unsigned int n, const void *const *head);
+	const uint64_t *member_bytes;	/* pm_open_memory: as if it were so many members; NULL: one */
+	unsigned int nmembers;
 };
 
-/* Opens and maps a device-DAX node or a file, and takes the exclusive lock. Errors, each with its sentence: -ENOENT,
- * -EACCES, -EBUSY (owned by another process: the sentence has its pid), -ENODEV (system-ram mode, not a dax device),
- * -EINVAL (size below 4 MiB...), -ENOTSUP. Blocks: no. */
+/* Opens and maps a device-DAX node or a file, or several, named 'A:B:C' (a path that exists as it stands is one, colons and all), and
+ * takes the exclusive lock of each. Errors, each with its sentence: -ENOENT, -EACCES, -EBUSY (owned by another process: the
+ * sentence has its pid), -ENODEV (system-ram mode, not a dax device), -EINVAL (size below 4 MiB, one named twice...), -ENOTSUP.
+ * Blocks: no. */
 int pm_open(const char *path, const struct pm_open_args *args, struct pm **out);
+/* The names in such a list, to be freed by pm_names_free(). -EINVAL: an empty one, or more than PM_MEMBERS_MAX. */
+struct pm_names {
+	char *text;
+	const char *name[PM_MEMBERS_MAX];
+	unsigned int n;
+};
+int pm_names(const char *path, struct pm_names *out);
+void pm_names_free(struct pm_names *names);
 /* A memfd of 'size' bytes (rounded down to whole frames): volatile. args may be NULL. */
 int pm_open_memfd(uint64_t size, const struct pm_open_args *args, struct pm **out);
 /* Wraps memory that the caller owns and keeps mapped (2 MiB-aligned): simulated devices. */
@@ -105,6 +137,18 @@ const char *pm_gran_name(enum pm_gran g);		/* "byte", "cache-line", "page" */
 
 static inline const void *pm_at(const struct pm *pm, moff_t off) { return pm->base + off.v; }
 static inline void *pm_at_mut(struct pm *pm, moff_t off) { return pm->base + off.v; }	/* for pins and views only */
+/* The member that byte 'off' of the volume lies on. */
+static inline const struct pm_member *pm_member_at(const struct pm *pm, moff_t off)
+{
+	unsigned int i = pm->nmembers - 1;
+
+	while (i > 0 && off.v < pm->member[i].base.v)
+		i--;
+	return &pm->member[i];
+}
+/* Maps a part of the volume at addr, in place of what is there: shared, as the volume itself is mapped, or a private copy. A child
+ * does not inherit it. A negative errno without a sentence: a part of it may be mapped. */
+int pm_map_at(const struct pm *pm, void *addr, moff_t off, uint64_t len, int prot, bool shared);
 /* True if [off, off+len) lies inside the volume. */
 static inline bool pm_in_range(const struct pm *pm, moff_t off, uint64_t len)
 {

@@ -13,8 +13,9 @@ struct pm_priv {
 	uint64_t id;	      /* never reused */
 	void *map;	      /* NULL: the caller's memory */
 	size_t map_len;
-	struct pmem2_source *source;
-	struct pmem2_map *pmem2;
+	char *names; /* the members' paths lie in it */
+	struct pmem2_source *source[PM_MEMBERS_MAX];
+	struct pmem2_map *pmem2[PM_MEMBERS_MAX];
 	struct pm_ops ops;
 	size_t page_size;
 	bool sync;	  /* fence calls msync */
@@ -22,8 +23,7 @@ struct pm_priv {
 	bool sync_failed; /* atomic */
 	uint64_t *lost;	  /* atomic: a bit per block that was replaced, NULL: none */
 	uint64_t lost_first; /* atomic: the first one's offset, UINT64_MAX: none */
-	uint64_t granule; /* what can be replaced at once; 0: a page */
-	bool gone;	  /* atomic: the device's driver let it go, nothing is there any more */
+	bool gone;	  /* atomic: a device's driver let it go, nothing is there any more */
 	bool edge_failed; /* a hook's flush of an edge failed; the next fence says so. Atomic */
 };
 
@@ -40,6 +40,12 @@ void page_unregister(struct pm_priv *priv);
 
 /* pm_lock.c. 0 or -EBUSY with the owner's pid in the sentence. */
 int pm_lock_fd(int fd, const char *path, bool shared);
+
+/* members.c */
+int members_lock(struct pm *pm, bool shared); /* also: none of them is another one */
+int members_arrange(struct pm *pm, const struct pm_open_args *args);
+/* Where each begins. *align: of the map's first byte. */
+int members_place(struct pm *pm, uint64_t *align);
 
 /* guard.c: puts the handlers in place, once; again after the program replaced them. */
 int guard_install(void);

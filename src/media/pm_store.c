@@ -314,13 +314,14 @@ int pm_guarded_write_nt(struct pm *pm, moff_t off, const void *src, uint64_t len
 /* Zeroing is plain code. What the kernel took away, it took by the page; and an edge reads its line. */
 static int zero_look(const struct pm *pm, moff_t off, uint64_t len)
 {
-	const struct pm_priv *priv = pm_priv_of(pm);
-	uint64_t step = max_u64(priv->page_size, priv->granule), at = off.v, end = off.v + len;
+	uint64_t step, at = off.v, end = off.v + len;
 	uint8_t byte;
 	int err = 0;
 
-	for (; at < end && !err; at = at / step * step + step)
+	for (; at < end && !err; at = at / step * step + step) {
+		step = max_u64(pm_priv_of(pm)->page_size, pm_member_at(pm, MOFF(at))->granule);
 		err = pm_guarded_read(pm, &byte, MOFF(at), 1);
+	}
 	return err || len == 0 ? err : pm_guarded_read(pm, &byte, MOFF(end - 1), 1);
 }
 

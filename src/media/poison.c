@@ -222,10 +222,9 @@ static bool poison_replace(struct pm *pm, uint64_t off, uint64_t len)
 
 /* How much the kernel took away, and can be replaced: a page, more after a machine check in a huge page, and on device-DAX as much as
  * the device's alignment. */
-static uint64_t poison_granule(const struct pm *pm, const siginfo_t *info)
+static uint64_t poison_granule(const struct pm *pm, const struct pm_member *m, const siginfo_t *info)
 {
-	const struct pm_priv *priv = pm_priv_of(pm);
-	uint64_t len = max_u64(priv->granule, priv->page_size);
+	uint64_t len = max_u64(m->granule, pm_priv_of(pm)->page_size);
 
 	if (info->si_code == BUS_MCEERR_AR && info->si_addr_lsb > 0 && info->si_addr_lsb < 31)
 		len = max_u64(len, 1ull << info->si_addr_lsb);
@@ -237,7 +236,7 @@ void poison_look(const siginfo_t *info)
 {
 	struct pm *pm = info->si_code == BUS_ADRERR ? poison_find(info->si_addr) : NULL;
 
-	if (pm && pm->kind == PM_DEVDAX)
+	if (pm && pm_member_at(pm, MOFF((uintptr_t)info->si_addr - (uintptr_t)pm->base))->kind == PM_DEVDAX)
 		__atomic_store_n(&pm_priv_of(pm)->gone, true, __ATOMIC_RELAXED);
 }
 
@@ -246,6 +245,7 @@ void poison_look(const siginfo_t *info)
 bool poison_fault(siginfo_t *info)
 {
 	struct pm *pm = poison_find(info->si_addr);
+	const struct pm_member *m;
 	uint64_t at, len, off;
 	void *own;
 
@@ -257,9 +257,10 @@ bool poison_fault(siginfo_t *info)
 		info->si_addr = own;
 		return false;
 	}
-	len = poison_granule(pm, info);
-	off = at / len * len;
-	len = min_u64(len, pm->size - off);
+	m = pm_member_at(pm, MOFF(at));
+	len = poison_granule(pm, m, info);
+	off = (at - m->base.v) / len * len + m->base.v;
+	len = min_u64(len, m->base.v + m->bytes - off);
 	return poison_note(pm, off, len) && poison_replace(pm, off, len);
 }
 
@@ -274,29 +275,61 @@ static bool poison_lent(const struct pm *pm, uint64_t off, uint64_t len)
 }
 
 /* Other memory for a part of the file: a hole is made and filled, and mapped where the old was. */
-static bool clear_file(struct pm *pm, uint64_t off, uint64_t len)
+static bool clear_file(struct pm *pm, const struct pm_member *m, uint64_t off, uint64_t len)
 {
-	int flags = MAP_FIXED | (pm->kind == PM_FSDAX ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED);
+	off_t at = (off_t)(off - m->base.v);
 
-	return fallocate(pm->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len) == 0 &&
-	       fallocate(pm->fd, FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len) == 0 &&
-	       mmap(pm->base + off, len, PROT_READ | PROT_WRITE, flags, pm->fd, (off_t)off) != MAP_FAILED &&
-	       madvise(pm->base + off, len, MADV_DONTFORK) == 0;
+	return fallocate(m->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, (off_t)len) == 0 &&
+	       fallocate(m->fd, FALLOC_FL_KEEP_SIZE, at, (off_t)len) == 0 &&
+	       pm_map_at(pm, pm->base + off, MOFF(off), len, PROT_READ | PROT_WRITE, true) == 0;
 }
 
-static bool clear_device(const struct pm *pm, uint64_t off, uint64_t len)
+static bool clear_device(const struct pm_member *m, uint64_t off, uint64_t len)
 {
 	struct stat st;
 
-	return fstat(pm->fd, &st) == 0 && dax_clear_bad(st.st_rdev, off, len);
+	return fstat(m->fd, &st) == 0 && dax_clear_bad(st.st_rdev, off - m->base.v, len);
 }
 
 int pm_clear_bad(struct pm *pm, moff_t off, uint64_t len)
 {
 	const struct pm_priv *priv = pm_priv_of(pm);
 	bool ok = priv->map && !pm->read_only && !pm->hook && !pm_lost(pm, off, len) && !poison_lent(pm, off.v, len);
+	uint64_t n;
 
-	if (ok)
-		ok = pm->kind == PM_DEVDAX ? clear_device(pm, off.v, len) : clear_file(pm, off.v, len);
+	for (uint64_t at = off.v; ok && at < off.v + len; at += n) {
+		const struct pm_member *m = pm_member_at(pm, MOFF(at));
+
+		n = min_u64(off.v + len, m->base.v + m->bytes) - at;
+		ok = m->kind == PM_DEVDAX ? clear_device(m, at, n) : clear_file(pm, m, at, n);
+	}
 	return ok ? 0 : err_set(-EIO, "%s: bad media at byte %llu, which cannot be cleared", pm->path, (unsigned long long)off.v);
+}
+
+/* ---- what the devices list */
+
+struct bad_blocks {
+	const struct pm_member *m;
+	pm_range_fn *fn;
+	void *ctx;
+};
+
+static void bad_blocks_of(void *ctx, uint64_t off, uint64_t len)
+{
+	const struct bad_blocks *b = ctx;
+
+	if (off < b->m->bytes)
+		b->fn(b->ctx, b->m->base.v + off, min_u64(len, b->m->bytes - off));
+}
+
+void pm_bad_blocks(const struct pm *pm, pm_range_fn *fn, void *ctx)
+{
+	struct stat st;
+
+	for (unsigned int i = 0; i < pm->nmembers; i++) {
+		struct bad_blocks b = {.m = &pm->member[i], .fn = fn, .ctx = ctx};
+
+		if (b.m->kind == PM_DEVDAX && fstat(b.m->fd, &st) == 0)
+			dax_bad_blocks("/sys", st.st_rdev, bad_blocks_of, &b);
+	}
 }

@@ -172,13 +172,12 @@ _Atomic(struct view *) *arena_owner(uint64_t unit)
 
 /* ---- mappings. The mark comes after the map, and a fork in between would hand it on. */
 
-static int arena_replace_locked(uint64_t unit, uint64_t n, int prot, int flags, int fd,
-				uint64_t off)
+static int arena_replace_locked(uint64_t unit, uint64_t n, int prot, int flags)
 {
 	void *at = arena_addr(unit);
 	int err;
 
-	if (mmap(at, n * HF_FRAME_SIZE, prot, flags | MAP_FIXED, fd, (off_t)off) == MAP_FAILED)
+	if (mmap(at, n * HF_FRAME_SIZE, prot, flags | MAP_FIXED, -1, 0) == MAP_FAILED)
 		return -errno;
 	if (madvise(at, n * HF_FRAME_SIZE, MADV_DONTFORK) == 0)
 		return 0;
@@ -192,14 +191,9 @@ static int arena_prot(bool writable)
 	return writable ? PROT_READ | PROT_WRITE : PROT_READ;
 }
 
-/* As the medium itself is mapped: on a DAX file flushes alone make nothing durable without
- * MAP_SYNC. */
 static int arena_frame_locked(uint64_t unit, const struct pm *pm, mblk_t blk, bool writable)
 {
-	int flags = pm->kind == PM_FSDAX ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED;
-
-	return arena_replace_locked(unit, 1, arena_prot(writable), flags, pm->fd,
-				    mblk_to_moff(blk).v);
+	return pm_map_at(pm, arena_addr(unit), mblk_to_moff(blk), HF_FRAME_SIZE, arena_prot(writable), true);
 }
 
 int arena_map_frame(uint64_t unit, const struct pm *pm, mblk_t blk, bool writable)
@@ -229,7 +223,7 @@ static int arena_anonymous(uint64_t unit, uint64_t n, int prot)
 
 	mtx_lock(&arena.map_lock);
 	err =
-	    arena_replace_locked(unit, n, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	    arena_replace_locked(unit, n, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
 	mtx_unlock(&arena.map_lock);
 	return err;
 }

@@ -277,7 +277,7 @@ static int pins_file_open(const struct fs *fs, struct pins_file_name *name, uint
 	int dir, fd;
 
 	*used = 0;
-	if (fs->pm->fd < 0 || fstat(fs->pm->fd, &st) < 0)
+	if (fs->pm->member[0].fd < 0 || fstat(fs->pm->member[0].fd, &st) < 0)
 		return -1;
 	pins_file_name(&st, name);
 	dir = pins_dir_open();

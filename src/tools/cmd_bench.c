@@ -216,8 +216,8 @@ static int bench_open(struct bench *b, const char *path)
 	if (err)
 		return tool_fail(err, "%s", path ? path : "memory");
 	b->pm = b->vol->fs.pm;
-	b->copy = pmem2_get_memcpy_fn(pm_priv_of(b->pm)->pmem2);
-	b->drain = pmem2_get_drain_fn(pm_priv_of(b->pm)->pmem2);
+	b->copy = pmem2_get_memcpy_fn(pm_priv_of(b->pm)->pmem2[0]);
+	b->drain = pmem2_get_drain_fn(pm_priv_of(b->pm)->pmem2[0]);
 	b->src = aligned_alloc(4096, 2 << 20);
 	b->dst = aligned_alloc(4096, 2 << 20);
 	b->rows = json_array();

@@ -529,9 +529,9 @@ static void test_poison(void)
 	CU_ASSERT_EQUAL_FATAL(pm_open_memfd(4ull << 20, &line, &pm), 0);
 	CU_ASSERT_EQUAL(mkfs_write(pm, &args), 0);
 	CU_ASSERT_EQUAL(geo_read(pm, &g), 0);
-	CU_ASSERT_EQUAL_FATAL(ftruncate(pm->fd, (off_t)(g.lanes_off.v + 8192)), 0);
+	CU_ASSERT_EQUAL_FATAL(ftruncate(pm->member[0].fd, (off_t)(g.lanes_off.v + 8192)), 0);
 	CU_ASSERT_EQUAL(journal_open(pm, &g, &j), -EIO);
-	CU_ASSERT_EQUAL_FATAL(ftruncate(pm->fd, 4096), 0);
+	CU_ASSERT_EQUAL_FATAL(ftruncate(pm->member[0].fd, 4096), 0);
 	CU_ASSERT_EQUAL(journal_open(pm, &g, &j), -EIO);
 	pm_close(&pm);
 }

@@ -157,7 +157,7 @@ static void test_memfd(void)
 	CU_ASSERT_EQUAL(pm->kind, PM_MEMFD);
 	CU_ASSERT_EQUAL(pm->gran, PM_BYTE);
 	CU_ASSERT_EQUAL(pm->survives, PM_NOTHING);
-	CU_ASSERT_EQUAL(fcntl(pm->fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+	CU_ASSERT_EQUAL(fcntl(pm->member[0].fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
 	pm_close(&pm);
 }
 
@@ -175,7 +175,7 @@ static void test_memory(void)
 	pm_store64(pm, MOFF(8), 77);
 	CU_ASSERT_EQUAL(pm_load64(again, MOFF(8)), 77);
 	CU_ASSERT_EQUAL(pm->survives, PM_NOTHING);
-	CU_ASSERT_EQUAL(pm->fd, -1);
+	CU_ASSERT_EQUAL(pm->member[0].fd, -1);
 	pm_close(&again);
 	pm_close(&pm);
 	raw[VOLUME - 1] = 1; /* still there */
@@ -357,7 +357,7 @@ static void test_lock_cloexec(void)
 
 	make_file(VOLUME);
 	CU_ASSERT_EQUAL_FATAL(pm_open(path, NULL, &pm), 0);
-	CU_ASSERT_EQUAL(fcntl(pm->fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+	CU_ASSERT_EQUAL(fcntl(pm->member[0].fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
 	CU_ASSERT_EQUAL_FATAL(pipe(fds), 0);
 	pid = fork();
 	if (pid == 0) {

@@ -122,7 +122,7 @@ static void test_granule(void)
 	struct mine mine = {.block = 20, .at = pm->base + 20 * PAGE};
 	uint8_t buf[8];
 
-	pm_priv_of(pm)->granule = HF_FRAME_SIZE;
+	pm->member[0].granule = HF_FRAME_SIZE;
 	pm->lent = lent;
 	pm->lent_ctx = &mine;
 	poison(pm, 3 * PAGE, PAGE);

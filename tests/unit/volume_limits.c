@@ -176,7 +176,7 @@ static void test_standard_streams(void)
 		close(0);
 		close(1);
 		close(2);
-		_exit(hf_mount_memory(&vol, 64 * MIB, &o) == 0 && vol->fs.pm->fd > 2 ? 0 : 1);
+		_exit(hf_mount_memory(&vol, 64 * MIB, &o) == 0 && vol->fs.pm->member[0].fd > 2 ? 0 : 1);
 	}
 	waitpid(pid, &status, 0);
 	CU_ASSERT(WIFEXITED(status) && WEXITSTATUS(status) == 0);
