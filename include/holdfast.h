@@ -95,7 +95,10 @@ struct hf_format_options {
 	bool sparse;			/* do not allocate the file's blocks (a full host then means SIGBUS or -EIO later) */
 	uint32_t uid, gid;		/* owner of the root directory */
 };
-/* Makes an empty volume at path. opts may be NULL. Refuses (-EEXIST, the sentence says what was seen) a place that holds
+/* Makes an empty volume at path. opts may be NULL. Here and wherever else the path of a volume is asked for, several devices or files
+ * with ':' between them (A:B:C, up to 8) are one volume; a path that exists as it stands is taken as it is. They follow each other in the
+ * order in which they are named here, the tables being on the first; 'bytes' is the size of each. Afterwards all of them are named, in
+ * any order. Refuses (-EEXIST, the sentence says what was seen) a place that holds
  * a known signature, or anything but zeros in its first or last MiB, unless force; so too (-EIO) a device that lists bad media which it
  * cannot clear. -EBUSY if it is in use, force or not; -ENOENT: a device that is not there; -ENODEV: one that is in system-ram mode, a
  * block device; -EROFS: its region is read-only; -EINVAL for a size below 4 MiB. A regular file's blocks are allocated unless sparse. */
@@ -162,6 +165,15 @@ struct hf_info {
 	bool read_only, shutdown, used_second_superblock;
 };
 HF_API int hf_info(hf_volume *vol, struct hf_info *out);
+
+struct hf_device {			/* one of the devices or files that a volume is made of */
+	char path[256];
+	char kind[16], granularity[16];	/* as in struct hf_info; the volume's granularity is the coarsest of its devices' */
+	uint64_t media_off, bytes;	/* where it begins in the volume, and how much of it is the volume's */
+	int32_t numa_node;		/* of a device-DAX node; -1: not known, or a file */
+};
+/* The first n of the volume's devices, in their order. How many there are, or a negative errno. Blocks: no. */
+HF_API int hf_devices(hf_volume *vol, struct hf_device *out, size_t n);
 
 /* ------------------------------------------------------------------------------------------------ open files */
 

@@ -120,15 +120,17 @@ const struct fmt_inode *check_inode_at(const struct check *c, inum_t ino)
 	return (const struct fmt_inode *)pm_at(c->pm, moff_add(mblk_to_moff(b), ino.v % FMT_INODES_PER_BLOCK * FMT_INODE_SIZE));
 }
 
-/* Blocks that no inode owns: those below the table, the allocation lines and the lanes, the second superblock. */
+/* Blocks that no inode owns: those below the table, the allocation lines and the lanes, superblocks. */
 static void own_fixed(struct check *c)
 {
-	uint64_t b;
+	unsigned i = 0;
+	mblk_t first;
+	uint64_t n, b;
 
-	for (b = 0; b < c->geo.first_data.v; b++)
-		if (b < FMT_BLK_ITNODE || b >= FMT_BLK_ALLOC)
-			own_one(c, b);
-	own_one(c, c->geo.nblocks - 1);
+	for (n = geo_fixed(&c->geo, i, &first); n > 0; n = geo_fixed(&c->geo, ++i, &first))
+		for (b = first.v; b < first.v + n; b++)
+			if (b < FMT_BLK_ITNODE || b >= FMT_BLK_ALLOC)
+				own_one(c, b);
 }
 
 void check_phases_free(struct check *c)

@@ -213,13 +213,18 @@ static const char *media_fixed(const struct geo *g, uint64_t b)
 {
 	uint64_t lanes = g->lanes_off.v >> HF_BLOCK_SHIFT;
 
+	mblk_t at;
+
 	if (b == FMT_BLK_SUPER || b == g->nblocks - 1)
 		return "a copy of the superblock";
+	for (unsigned i = GEO_FIXED_SPREAD; geo_fixed(g, i, &at) > 0; i++)
+		if (b >= at.v && b < at.v + geo_fixed(g, i, &at))
+			return i + 1 < GEO_FIXED_SPREAD + g->ndevices ? "a copy of the superblock" : "allocation lines";
 	if (b == FMT_BLK_CKPT0 || b == FMT_BLK_CKPT1)
 		return "a copy of the checkpoint's number";
 	if (b >= FMT_BLK_ITNODE && b < FMT_BLK_ALLOC)
 		return "the beginning of the inode table";
-	if (b >= FMT_BLK_ALLOC && b < FMT_BLK_ALLOC + (g->nframes * HF_LINE + HF_BLOCK_SIZE - 1) / HF_BLOCK_SIZE)
+	if (b >= FMT_BLK_ALLOC && b < lanes)
 		return "allocation lines";
 	if (b >= lanes && b < lanes + (g->nlanes * g->lane_bytes >> HF_BLOCK_SHIFT))
 		return "the journal";

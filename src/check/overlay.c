@@ -255,7 +255,7 @@ int check_image_open_how(const char *path, enum check_image_how how, struct chec
 	*records = 0;
 	if (!img)
 		return err_set(-ENOMEM, "check: out of memory");
-	err = pm_open(path, &args, &img->medium);
+	err = geo_open(path, &args, true, &img->medium);
 	if (!err)
 		err = geo_read(img->medium, &img->geo);
 	if (!err && (how != CHECK_IMAGE_READ || img->geo.repairing))

@@ -4,7 +4,7 @@
 
 static moff_t super_off(const struct check *c, uint32_t copy)
 {
-	return mblk_to_moff(copy ? MBLK(c->geo.nblocks - 1) : MBLK(FMT_BLK_SUPER));
+	return geo_super_off(&c->geo, copy);
 }
 
 static const struct fmt_super *super_at(const struct check *c, uint32_t copy)
@@ -12,16 +12,37 @@ static const struct fmt_super *super_at(const struct check *c, uint32_t copy)
 	return (const struct fmt_super *)pm_at(c->pm, super_off(c, copy));
 }
 
+static void super_unmark(struct fmt_super *s, uint32_t copy)
+{
+	s->copy = le32_of(copy);
+	s->incompat = le64_of(le64_get(s->incompat) & ~FMT_INCOMPAT_REPAIR);
+	s->repair = s->repair_undo = le64_of(0);
+	s->csum = le64_of(geo_super_csum(s));
+}
+
 /* From the other one, without the mark of an interrupted repair. */
 static void super_put(struct check *c, uint32_t copy, uint32_t from)
 {
 	struct fmt_super s = *super_at(c, from);
 
-	s.copy = le32_of(copy);
-	s.incompat = le64_of(le64_get(s.incompat) & ~FMT_INCOMPAT_REPAIR);
-	s.repair = s.repair_undo = le64_of(0);
-	s.csum = le64_of(geo_super_csum(&s));
+	super_unmark(&s, copy);
 	check_put(c, super_off(c, copy), &s, sizeof(s));
+}
+
+/* The other devices': as the one that counts, which is the first from here on. A growth that was interrupted leaves old ones. */
+static void check_devices(struct check *c)
+{
+	struct fmt_super want;
+	uint32_t i;
+
+	for (i = 1; i < c->geo.ndevices; i++) {
+		want = *super_at(c, FMT_COPY_FIRST);
+		super_unmark(&want, FMT_COPY_OF(i));
+		if (memcmp(&want, super_at(c, FMT_COPY_OF(i)), sizeof(want)) != 0 &&
+		    check_mend(c, CHECK_MEND_SAFE, "it was written from the first", "superblock", 0, super_off(c, FMT_COPY_OF(i)).v,
+			       "the superblock of device %u is damaged or old", i + 1))
+			check_put(c, super_off(c, FMT_COPY_OF(i)), &want, sizeof(want));
+	}
 }
 
 /* The volume is known, so at least one of them verifies. */
@@ -66,6 +87,8 @@ void check_super(struct check *c)
 
 	check_progress(c, "superblock", 0, 1);
 	check_supers(c);
+	if (geo_verify_super(super_at(c, FMT_COPY_FIRST), c->pm->size, FMT_COPY_FIRST) == 0)
+		check_devices(c);
 	for (i = 0; i < 2; i++)
 		ok[i] = fmt_ckpt_decode(&c->geo, pm_load64(c->pm, off[i]), &seq[i]);
 	for (i = 0; i < 2; i++) {

@@ -98,20 +98,25 @@ static int format_bad(struct pm *pm, bool force)
 		       (unsigned long long)b.first);
 }
 
-static int format_write(const char *path, const struct hf_format_options *o)
+/* With several devices the size is that of each. */
+static int format_write(const char *path, const struct pm_names *names, const struct hf_format_options *o)
 {
 	struct mkfs_args args = {
-	    .bytes = o->bytes,
+	    .bytes = names->n == 1 ? o->bytes : 0,
 	    .label = o->label,
 	    .uuid = o->uuid,
 	    .uid = o->uid,
 	    .gid = o->gid,
 	};
-	struct pm_open_args pa = {0};
+	uint64_t each[PM_MEMBERS_MAX];
+	struct pm_open_args pa = {.member_bytes = names->n > 1 ? each : NULL, .nmembers = names->n};
 	struct geo geo;
 	struct pm *pm;
-	int err = pm_open(path, &pa, &pm);
+	int err;
 
+	for (unsigned i = 0; i < PM_MEMBERS_MAX; i++)
+		each[i] = o->bytes / HF_FRAME_SIZE * HF_FRAME_SIZE;
+	err = pm_open(path, &pa, &pm);
 	if (err)
 		return err;
 	err = format_bad(pm, o->force);
@@ -123,25 +128,47 @@ static int format_write(const char *path, const struct hf_format_options *o)
 	return err;
 }
 
-static int format_volume(const char *path, const struct hf_format_options *o)
+/* May it be made there? Nothing is changed. */
+static int format_look(const char *path, const struct hf_format_options *o, struct probe *p)
 {
-	struct probe p;
-	int err = probe_path(path, &p);
+	int err = probe_path(path, p);
 
 	if (!err)
-		err = format_refuse(path, &p, o);
+		err = format_refuse(path, p, o);
+	return err ? err : format_size(path, p, o->bytes);
+}
+
+static int format_devices(const char *path, const struct pm_names *names, const struct hf_format_options *o)
+{
+	struct probe p[PM_MEMBERS_MAX];
+	unsigned made = 0;
+	int err = 0;
+
+	for (unsigned i = 0; i < names->n && !err; i++)
+		err = format_look(names->name[i], o, &p[i]);
+	for (; made < names->n && !err; made++)
+		if (!p[made].is_chardev_dax)
+			err = format_file(names->name[made], o->bytes, p[made].size, o->sparse);
 	if (!err)
-		err = format_size(path, &p, o->bytes);
-	if (!err && o->label && strlen(o->label) > FMT_LABEL_MAX)
-		err = err_set(-EINVAL, "a label has at most %u bytes", FMT_LABEL_MAX);
+		err = format_write(path, names, o);
+	for (unsigned i = 0; i < made && err; i++)
+		if (!p[i].exists)
+			unlink(names->name[i]);
+	return err;
+}
+
+static int format_volume(const char *path, const struct hf_format_options *o)
+{
+	struct pm_names names;
+	int err;
+
+	if (o->label && strlen(o->label) > FMT_LABEL_MAX)
+		return err_set(-EINVAL, "a label has at most %u bytes", FMT_LABEL_MAX);
+	err = pm_names(path, &names);
 	if (err)
 		return err;
-	if (!p.is_chardev_dax)
-		err = format_file(path, o->bytes, p.size, o->sparse);
-	if (!err)
-		err = format_write(path, o);
-	if (err && !p.exists)
-		unlink(path);
+	err = format_devices(path, &names, o);
+	pm_names_free(&names);
 	return err;
 }
 

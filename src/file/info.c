@@ -42,6 +42,35 @@ static void info_text(char *to, size_t size, const char *from)
 	snprintf(to, size, "%s", from);
 }
 
+static void info_device(const struct pm_member *m, struct hf_device *d)
+{
+	memset(d, 0, sizeof(*d));
+	info_text(d->path, sizeof(d->path), m->path);
+	info_text(d->kind, sizeof(d->kind), pm_kind_name(m->kind));
+	info_text(d->granularity, sizeof(d->granularity), pm_gran_name(m->gran));
+	d->media_off = m->base.v;
+	d->bytes = m->bytes;
+	d->numa_node = m->numa_node;
+}
+
+HF_API int hf_devices(hf_volume *vol, struct hf_device *out, size_t n)
+{
+	VOLUME_CALL(vol);
+	const struct pm *pm;
+	int err = enter_volume(vol);
+
+	if (err)
+		return err;
+	if (!out && n > 0)
+		return err_set(-EINVAL, "devices: the out-parameter is NULL");
+	pm = vol->fs.pm;
+	for (unsigned i = 0; i < pm->nmembers && i < n; i++) {
+		info_device(&pm->member[i], &out[i]);
+		out[i].bytes = min_u64(out[i].bytes, vol->fs.geo.bytes - out[i].media_off);
+	}
+	return (int)pm->nmembers;
+}
+
 HF_API int hf_info(hf_volume *vol, struct hf_info *out)
 {
 	VOLUME_CALL(vol);

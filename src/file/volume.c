@@ -219,7 +219,7 @@ HF_API int hf_mount(hf_volume **out, const char *path, const struct hf_mount_opt
 	if (err)
 		return err;
 	volume_pm_args(&args, &o);
-	err = pm_open(path, &args, &pm);
+	err = geo_open(path, &args, false, &pm);
 	if (!err)
 		err = volume_open(pm, &o, out);
 	return (int)enter_leave(err, "mount");

@@ -14,6 +14,9 @@
  *   ..           journal lanes
  *   ..           everything else is allocated
  *   last block   superblock, second copy
+ *
+ * A volume of several devices: they follow each other in the numbers of blocks. The first block of each but the first is a
+ * copy of the superblock, by which it is told which device it is.
  */
 #ifndef HF_FORMAT_FORMAT_H
 #define HF_FORMAT_FORMAT_H
@@ -47,14 +50,20 @@
 /* Feature masks. An unknown bit in incompat: refuse (-EOPNOTSUPP, with the bit's name or number); in ro_compat: mount
  * read-only only; in compat: ignore; in log_incompat: refuse while the journal is not empty. */
 #define FMT_INCOMPAT_REPAIR     1ull	/* fsck is writing a repair, or was interrupted in it: see struct fmt_redo */
-#define FMT_INCOMPAT_KNOWN      FMT_INCOMPAT_REPAIR
+#define FMT_INCOMPAT_SPREAD     2ull	/* several devices, or the allocation lines are elsewhere: the volume has grown */
+#define FMT_INCOMPAT_KNOWN      (FMT_INCOMPAT_REPAIR | FMT_INCOMPAT_SPREAD)
 #define FMT_RO_COMPAT_KNOWN     0ull
 #define FMT_COMPAT_KNOWN        0ull
 #define FMT_LOG_INCOMPAT_KNOWN  0ull
 
-struct fmt_device {			/* one of the devices that make up the volume (version 1 has exactly one) */
-	uint8_t uuid[16];
-	le64_t frames;
+#define FMT_DEVICES_MAX  8u
+#define FMT_COPY_FIRST   0u		/* fmt_super.copy: at the start, */
+#define FMT_COPY_LAST    1u		/* in the last block, */
+#define FMT_COPY_OF(i)   (1u + (i))	/* in the first block of device i, from 1 on */
+
+struct fmt_device {			/* one of the devices that make up the volume, in their order */
+	uint8_t uuid[16];		/* its own; of the first the volume's */
+	le64_t frames;			/* that the volume has of it */
 	le64_t reserved;
 };
 static_assert(sizeof(struct fmt_device) == 32, "");
@@ -63,23 +72,23 @@ struct fmt_super {
 	uint8_t magic[8];		/* "HOLDFAST" */
 	le64_t csum;			/* XXH3 of bytes 16..4095, seed FMT_VERSION */
 	le32_t version;
-	le32_t copy;			/* 0: at the start, 1: at the end */
+	le32_t copy;			/* FMT_COPY_* */
 	le64_t compat, incompat, ro_compat, log_incompat;
 	uint8_t uuid[16];
 	uint8_t label[64];		/* NUL-padded */
 	le64_t seed;			/* random, of this format: checksums of everything else start from it */
 	le64_t bytes;			/* size of the volume, whole frames */
-	le64_t alloc_off;		/* media offset of the allocation lines */
+	le64_t alloc_off;		/* media offset of the allocation lines: block 8, or (grown) among the data */
 	le64_t lanes_off;
 	le64_t lane_bytes;		/* of one lane: two halves of lane_bytes / 2 */
 	le32_t lanes;
-	le32_t ndevices;		/* 1 */
+	le32_t ndevices;
 	le64_t first_data;		/* first block that the allocator owns */
 	le64_t created_ns;
 	le64_t repair;			/* with FMT_INCOMPAT_REPAIR: first block of the redo list, 0: there is none */
 	le64_t repair_undo;		/* with it: id of the undo file, 0: there is none */
 	le64_t reserved0[2];
-	struct fmt_device devices[8];
+	struct fmt_device devices[FMT_DEVICES_MAX];
 	uint8_t reserved[4096 - 488];
 };
 static_assert(sizeof(struct fmt_super) == 4096, "");

@@ -49,6 +49,43 @@ static int verify_features(const struct fmt_super *s)
 	return 0;
 }
 
+/* The devices make up the volume; the first one has all the tables. */
+static const char *devices_fault(const struct fmt_super *s, uint64_t frames)
+{
+	uint64_t sum = 0;
+	uint32_t n = le32_get(s->ndevices);
+
+	if (n < 1 || n > FMT_DEVICES_MAX)
+		return "number of devices";
+	for (uint32_t i = 0; i < n; i++) {
+		uint64_t of = le64_get(s->devices[i].frames);
+
+		if (of < 1 || of > frames - sum)
+			return "devices";
+		sum += of;
+	}
+	if (sum != frames || le64_get(s->first_data) / HF_BLOCKS_PER_FRAME >= le64_get(s->devices[0].frames))
+		return "devices";
+	return n > 1 && !(le64_get(s->incompat) & FMT_INCOMPAT_SPREAD) ? "feature bits" : NULL;
+}
+
+/* The lines were moved: somewhere among the data, in one device, not over a superblock. bytes and first_data are right. */
+static const char *moved_lines_fault(const struct fmt_super *s, uint64_t bytes, uint64_t alloc_off, uint64_t len)
+{
+	uint64_t at = 0;
+
+	if (!(le64_get(s->incompat) & FMT_INCOMPAT_SPREAD) || alloc_off % HF_BLOCK_SIZE != 0 ||
+	    alloc_off / HF_BLOCK_SIZE < le64_get(s->first_data) || alloc_off > bytes - HF_BLOCK_SIZE ||
+	    len > bytes - HF_BLOCK_SIZE - alloc_off)
+		return "place of the allocation lines";
+	for (uint32_t i = 0; i < le32_get(s->ndevices); i++) {
+		if (i > 0 && at < alloc_off + len && at + HF_BLOCK_SIZE > alloc_off)
+			return "place of the allocation lines";
+		at += le64_get(s->devices[i].frames) * HF_FRAME_SIZE;
+	}
+	return NULL;
+}
+
 /* What is wrong with the sizes; NULL: nothing. No step overflows: each bound is checked before it
  * is used. */
 static const char *layout_fault(const struct fmt_super *s)
@@ -56,19 +93,17 @@ static const char *layout_fault(const struct fmt_super *s)
 	uint64_t bytes = le64_get(s->bytes), frames = bytes / HF_FRAME_SIZE;
 	uint64_t alloc_off = le64_get(s->alloc_off), lanes_off = le64_get(s->lanes_off);
 	uint64_t lane_bytes = le64_get(s->lane_bytes), lanes = le32_get(s->lanes);
-	uint64_t first_data = le64_get(s->first_data);
+	uint64_t first_data = le64_get(s->first_data), lines = round_up_u64(frames * HF_LINE, HF_BLOCK_SIZE);
+	bool moved = alloc_off != (uint64_t)FMT_BLK_ALLOC * HF_BLOCK_SIZE;
+	uint64_t least = moved ? (uint64_t)FMT_BLK_ALLOC * HF_BLOCK_SIZE : alloc_off + frames * HF_LINE;
+	const char *fault;
 
 	if (bytes % HF_FRAME_SIZE != 0 || bytes < FMT_MIN_BYTES ||
 	    bytes >> HF_BLOCK_SHIFT > 1ull << 40)
 		return "size of the volume";
-	if (le32_get(s->ndevices) != 1 || le64_get(s->devices[0].frames) != frames)
-		return "devices";
-	if (alloc_off % HF_BLOCK_SIZE != 0 ||
-	    alloc_off != (uint64_t)FMT_BLK_ALLOC * HF_BLOCK_SIZE ||
-	    frames * HF_LINE > bytes - alloc_off)
+	if (!moved && frames * HF_LINE > bytes - alloc_off)
 		return "place of the allocation lines";
-	if (lanes_off % HF_BLOCK_SIZE != 0 || lanes_off < alloc_off + frames * HF_LINE ||
-	    lanes_off > bytes)
+	if (lanes_off % HF_BLOCK_SIZE != 0 || lanes_off < least || lanes_off > bytes)
 		return "place of the lanes";
 	if (lanes < 1 || lanes > FMT_LANES_MAX || lane_bytes % (2ull * HF_BLOCK_SIZE) != 0 ||
 	    lane_bytes < FMT_LANE_MIN || lane_bytes > FMT_LANE_MAX ||
@@ -77,6 +112,11 @@ static const char *layout_fault(const struct fmt_super *s)
 	if (first_data > (bytes >> HF_BLOCK_SHIFT) - 2 ||
 	    first_data << HF_BLOCK_SHIFT < lanes_off + lanes * lane_bytes)
 		return "first block of data";
+	fault = devices_fault(s, frames);
+	if (!fault && moved)
+		fault = moved_lines_fault(s, bytes, alloc_off, lines);
+	if (fault)
+		return fault;
 	if (memchr(s->label, '\0', sizeof(s->label)) == NULL)
 		return "label";
 	return NULL;
@@ -124,9 +164,57 @@ static void geo_decode(const struct fmt_super *s, struct geo *g)
 	    .redo = MBLK(le64_get(s->repair)),
 	    .repair_undo = le64_get(s->repair_undo),
 	    .used_copy = le32_get(s->copy) != 0,
+	    .spread = (le64_get(s->incompat) & FMT_INCOMPAT_SPREAD) != 0,
+	    .ndevices = le32_get(s->ndevices),
 	};
+	uint64_t at = 0;
+
+	for (uint32_t i = 0; i < g->ndevices; i++) {
+		g->device_first[i] = MBLK(at * HF_BLOCKS_PER_FRAME);
+		at += le64_get(s->devices[i].frames);
+		memcpy(g->device_uuid[i], s->devices[i].uuid, sizeof(g->device_uuid[i]));
+	}
 	memcpy(g->uuid, s->uuid, sizeof(g->uuid));
 	memcpy(g->label, s->label, sizeof(g->label));
+}
+
+uint64_t geo_fixed(const struct geo *g, unsigned i, mblk_t *first)
+{
+	bool moved = g->alloc_off.v != (uint64_t)FMT_BLK_ALLOC * HF_BLOCK_SIZE;
+
+	*first = MBLK(0);
+	if (i == 0)
+		return g->first_data.v;
+	*first = MBLK(g->nblocks - 1);
+	if (i == 1)
+		return 1;
+	i -= GEO_FIXED_SPREAD;
+	*first = i + 1 < g->ndevices ? g->device_first[i + 1] : moff_to_mblk(g->alloc_off);
+	if (i + 1 < g->ndevices)
+		return 1;
+	return moved && i + 1 == max_u64(g->ndevices, 1) ? round_up_u64(g->nframes * HF_LINE, HF_BLOCK_SIZE) / HF_BLOCK_SIZE : 0;
+}
+
+bool geo_spread_ok(const struct geo *g, mblk_t first, uint64_t n)
+{
+	unsigned i = GEO_FIXED_SPREAD;
+	mblk_t at;
+
+	for (uint64_t of = geo_fixed(g, i, &at); of > 0; of = geo_fixed(g, ++i, &at))
+		if (first.v < at.v + of && at.v < first.v + n)
+			return false;
+	return true;
+}
+
+uint64_t geo_blocks(const struct geo *g)
+{
+	uint64_t n = g->nblocks;
+	unsigned i = 0;
+	mblk_t at;
+
+	for (uint64_t of = geo_fixed(g, i, &at); of > 0; of = geo_fixed(g, ++i, &at))
+		n -= of;
+	return n;
 }
 
 /* Reads the superblock at 'off' into s and verifies it as copy 'copy'. */
@@ -175,6 +263,19 @@ static bool ckpt_page_there(const struct pm *pm, const struct geo *g, uint64_t b
 	       memcmp(page.zero, blank.zero, sizeof(page.zero)) == 0;
 }
 
+/* A sound superblock of a volume of which not all devices are here. */
+static int missing_devices(const struct pm *pm, const struct fmt_super *s)
+{
+	uint32_t copy = le32_get(s->copy), n = le32_get(s->ndevices);
+
+	if (verify_envelope(s) != 0 || verify_features(s) != 0 || (n == pm->nmembers && copy <= FMT_COPY_LAST))
+		return 0;
+	if (copy > FMT_COPY_LAST)
+		return err_set(-ENODEV, "this is device %u of a volume of %u devices: name all of them, as A:B", copy, n);
+	return err_set(-ENODEV, "the volume has %u devices, of which %u %s named here: name all of them, as A:B", n, pm->nmembers,
+		       pm->nmembers == 1 ? "is" : "are");
+}
+
 int geo_read(const struct pm *pm, struct geo *out)
 {
 	struct fmt_super first, second;
@@ -185,7 +286,9 @@ int geo_read(const struct pm *pm, struct geo *out)
 		    -EINVAL,
 		    "no holdfast volume here: the device has %llu bytes, the least is %llu",
 		    (unsigned long long)pm->size, (unsigned long long)FMT_MIN_BYTES);
-	err = read_one(pm, MOFF(0), 0, &first);
+	err = read_one(pm, MOFF(0), FMT_COPY_FIRST, &first);
+	if (missing_devices(pm, &first) != 0)
+		return -ENODEV;
 	if (err == 0) {
 		geo_decode(&first, out);
 		return 0;
@@ -195,7 +298,7 @@ int geo_read(const struct pm *pm, struct geo *out)
 	if (err == -EOPNOTSUPP || (err == -EUCLEAN && le64_get(first.bytes) > pm->size &&
 				   le64_get(first.csum) == geo_super_csum(&first)))
 		return err;
-	if (read_copy(pm, le64_get(first.bytes), &second) == 0) {
+	if (read_copy(pm, le64_get(first.bytes), &second) == 0 && le32_get(second.ndevices) == pm->nmembers) {
 		struct geo g;
 
 		geo_decode(&second, &g);

@@ -12,7 +12,11 @@ struct geo {
 	moff_t alloc_off, lanes_off;
 	uint64_t lane_bytes;
 	uint32_t nlanes;
-	mblk_t first_data;		/* blocks below it and the last block are never allocated or freed */
+	mblk_t first_data;		/* blocks below it and the last block are never allocated or freed, */
+	bool spread;			/* nor others: several devices, or the lines are not below first_data. See geo_fixed() */
+	uint32_t ndevices;
+	mblk_t device_first[FMT_DEVICES_MAX]; /* its superblock; of the first 0 */
+	uint8_t device_uuid[FMT_DEVICES_MAX][16];
 	uint8_t uuid[16];
 	char label[FMT_LABEL_MAX + 1];
 	uint64_t created_ns;
@@ -23,8 +27,13 @@ struct geo {
 	bool used_copy;			/* the first superblock was bad; this is the second */
 };
 
+/* Opens the medium of a volume: pm_open() with several devices in the order that their superblocks say. A device that is missing,
+ * foreign or a copy of another is refused: -ENODEV, -EINVAL. mend: a further device whose superblock is damaged, but still to be
+ * recognised, is taken for the one that is missing (else -EBADMSG). */
+int geo_open(const char *path, const struct pm_open_args *args, bool mend, struct pm **out);
 /* Reads and verifies the superblock, or its copy where the first is damaged or poisoned. The copy is looked for at the
- * end of the device and where the damaged first one says that the volume ends. -EINVAL: no holdfast volume;
+ * end of the device and where the damaged first one says that the volume ends. -EINVAL: no holdfast volume; -ENODEV: a
+ * volume of several devices of which not all are named;
  * -EBADMSG/-EUCLEAN: damaged, also a device that is shorter than its superblock says; -EOPNOTSUPP: unknown feature or
  * version; -EIO: poisoned. 'out' is written on success only. */
 int geo_read(const struct pm *pm, struct geo *out);
@@ -32,12 +41,28 @@ int geo_read(const struct pm *pm, struct geo *out);
  * and a device of pm_bytes. The errors of geo_read(). */
 int geo_verify_super(const struct fmt_super *s, uint64_t pm_bytes, uint32_t want_copy);
 uint64_t geo_super_csum(const struct fmt_super *s);
+/* Where superblock 'copy' (FMT_COPY_*) is. */
+static inline moff_t geo_super_off(const struct geo *g, uint32_t copy)
+{
+	if (copy <= FMT_COPY_LAST)
+		return mblk_to_moff(copy == FMT_COPY_LAST ? MBLK(g->nblocks - 1) : MBLK(FMT_BLK_SUPER));
+	return mblk_to_moff(g->device_first[copy - FMT_COPY_OF(0)]);
+}
 
+/* What is allocated once and for all: the i-th extent, 0 blocks: there are no more. Those from GEO_FIXED_SPREAD on are there only if
+ * g->spread. */
+#define GEO_FIXED_SPREAD 2u
+uint64_t geo_fixed(const struct geo *g, unsigned i, mblk_t *first);
+/* Outside of those from GEO_FIXED_SPREAD on. */
+bool geo_spread_ok(const struct geo *g, mblk_t first, uint64_t n);
+/* How many blocks the allocator has. */
+uint64_t geo_blocks(const struct geo *g);
 /* May be owned by a file or by the tables: outside superblocks, C, the allocation lines and the lanes. */
 static inline bool geo_block_ok(const struct geo *g, mblk_t b)
 {
-	return (b.v >= g->first_data.v && b.v < g->nblocks - 1) ||
-	       (b.v >= FMT_BLK_ITNODE && b.v < FMT_BLK_ALLOC);
+	return ((b.v >= g->first_data.v && b.v < g->nblocks - 1) ||
+		(b.v >= FMT_BLK_ITNODE && b.v < FMT_BLK_ALLOC)) &&
+	       (__builtin_expect(!g->spread, 1) || geo_spread_ok(g, b, 1));
 }
 /* The bit of block b in the allocation lines, as a media bit number. */
 static inline uint64_t geo_alloc_bit(const struct geo *g, mblk_t b) { return g->alloc_off.v * 8 + b.v; }
@@ -98,7 +123,8 @@ static inline bool fmt_entry_shape_ok(const struct geo *g, unsigned level, uint6
 		return level == 0 && flags == 0 && geo_block_ok(g, b);
 	case FMT_ENT_HUGE:
 		return level == 1 && flags == 0 && b.v % HF_BLOCKS_PER_FRAME == 0 &&
-		       b.v >= g->first_data.v && b.v + HF_BLOCKS_PER_FRAME <= g->nblocks - 1;
+		       b.v >= g->first_data.v && b.v + HF_BLOCKS_PER_FRAME <= g->nblocks - 1 &&
+		       (__builtin_expect(!g->spread, 1) || geo_spread_ok(g, b, HF_BLOCKS_PER_FRAME));
 	case FMT_ENT_NODE:
 		return level >= 1 && level <= FMT_MAX_HEIGHT && geo_block_ok(g, b) &&
 		       (flags == 0 || (flags == FMT_ENT_PUNCHED && level == 1));

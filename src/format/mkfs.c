@@ -5,6 +5,8 @@
 
 #include <sys/stat.h>
 
+#define SALT_DEVICE 0x64657669ull
+
 struct mkfs {
 	struct pm *pm;
 	struct geo geo;
@@ -26,6 +28,37 @@ static void choose_lanes(uint64_t bytes, struct geo *g)
 		g->nlanes = 2;
 		g->lane_bytes = 64u << 10;
 	}
+}
+
+/* All of each but the last. The tables lie on the first. */
+static int plan_devices(struct mkfs *m)
+{
+	const struct pm_member *last = &m->pm->member[m->pm->nmembers - 1];
+	struct geo *g = &m->geo;
+
+	g->ndevices = m->pm->nmembers;
+	g->spread = g->ndevices > 1;
+	if (g->bytes <= last->base.v)
+		return err_set(-EINVAL, "mkfs: %llu bytes asked for, for which the last device is not needed: leave it out",
+			       (unsigned long long)g->bytes);
+	for (uint32_t i = 0; i < g->ndevices; i++)
+		g->device_first[i] = moff_to_mblk(m->pm->member[i].base);
+	if (g->ndevices > 1 && g->first_data.v >= g->device_first[1].v)
+		return err_set(-EINVAL, "mkfs: the first device has no room for the volume's tables (%llu KiB): name a larger one first",
+			       (unsigned long long)g->first_data.v * (HF_BLOCK_SIZE / 1024));
+	return 0;
+}
+
+/* The first one's is the volume's; those of the others are random, for the seed is. */
+static void plan_uuids(struct geo *g)
+{
+	memcpy(g->device_uuid[0], g->uuid, sizeof(g->uuid));
+	for (uint32_t i = 1; i < g->ndevices; i++)
+		for (unsigned half = 0; half < 2; half++) {
+			uint64_t word = hash_mix2(g->seed ^ SALT_DEVICE, 2 * i + half);
+
+			memcpy(&g->device_uuid[i][8 * half], &word, sizeof(word));
+		}
 }
 
 static int plan(struct mkfs *m)
@@ -50,6 +83,9 @@ static int plan(struct mkfs *m)
 	g->lanes_off = MOFF(g->alloc_off.v + round_up_u64(g->nframes * HF_LINE, HF_BLOCK_SIZE));
 	choose_lanes(bytes, g);
 	g->first_data = moff_to_mblk(MOFF(g->lanes_off.v + g->nlanes * g->lane_bytes));
+	err = plan_devices(m);
+	if (err)
+		return err;
 	g->seed = m->args->seed;
 	err = g->seed ? 0 : hash_random(&g->seed, sizeof(g->seed));
 	if (err)
@@ -63,9 +99,28 @@ static int plan(struct mkfs *m)
 		g->uuid[6] = (uint8_t)((g->uuid[6] & 0x0f) | 0x40);
 		g->uuid[8] = (uint8_t)((g->uuid[8] & 0x3f) | 0x80);
 	}
+	plan_uuids(g);
 	m->now_ns = m->args->now_ns ? m->args->now_ns : clock_ns(CLOCK_REALTIME);
 	g->created_ns = m->now_ns;
 	return 0;
+}
+
+/* A device may have been a volume of its own, or a part of another one. */
+static void wipe_device(struct mkfs *m, const struct pm_member *d)
+{
+	uint64_t base = d->base.v, here = m->geo.bytes - base, end;
+	struct fmt_super old;
+
+	if (pm_guarded_read(m->pm, &old, d->base, sizeof(old)) == 0 &&
+	    memcmp(old.magic, FMT_MAGIC, sizeof(old.magic)) == 0) {
+		end = le64_get(old.bytes);
+		if (end % HF_FRAME_SIZE == 0 && end >= HF_FRAME_SIZE && end <= d->bytes)
+			pm_zero_nt(m->pm, MOFF(base + end - HF_BLOCK_SIZE), HF_BLOCK_SIZE);
+	}
+	pm_zero_nt(m->pm, MOFF(base + d->bytes - HF_BLOCK_SIZE), HF_BLOCK_SIZE);
+	if (here < d->bytes)
+		pm_zero_nt(m->pm, MOFF(base + here - HF_BLOCK_SIZE), HF_BLOCK_SIZE);
+	pm_zero_nt(m->pm, d->base, HF_BLOCK_SIZE);
 }
 
 /* Durability: after this no superblock of an older volume can be found, at any place where
@@ -73,18 +128,8 @@ static int plan(struct mkfs *m)
  * stand beside new lanes, and old records beside a new superblock (I-JNL-14). */
 static int wipe_old(struct mkfs *m)
 {
-	struct fmt_super old;
-	uint64_t end;
-
-	if (pm_guarded_read(m->pm, &old, MOFF(0), sizeof(old)) == 0 &&
-	    memcmp(old.magic, FMT_MAGIC, sizeof(old.magic)) == 0) {
-		end = le64_get(old.bytes);
-		if (end % HF_FRAME_SIZE == 0 && end >= FMT_MIN_BYTES && end <= m->pm->size)
-			pm_zero_nt(m->pm, MOFF(end - HF_BLOCK_SIZE), HF_BLOCK_SIZE);
-	}
-	pm_zero_nt(m->pm, MOFF(m->pm->size - HF_BLOCK_SIZE), HF_BLOCK_SIZE);
-	pm_zero_nt(m->pm, MOFF(m->geo.bytes - HF_BLOCK_SIZE), HF_BLOCK_SIZE);
-	pm_zero_nt(m->pm, MOFF(0), HF_BLOCK_SIZE);
+	for (unsigned i = 0; i < m->pm->nmembers; i++)
+		wipe_device(m, &m->pm->member[i]);
 	return pm_fence(m->pm);
 }
 
@@ -106,6 +151,10 @@ static void write_alloc_lines(struct mkfs *m)
 	/* The last block is in another word: a volume has two frames and more. */
 	word = le64_of(1ull << last % 64);
 	pm_copy_nt(m->pm, moff_add(g->alloc_off, last / 64 * 8), &word, sizeof(word));
+	/* Each begins at a frame, so its word is its own. */
+	word = le64_of(1);
+	for (uint32_t i = 1; i < g->ndevices; i++)
+		pm_copy_nt(m->pm, moff_add(g->alloc_off, g->device_first[i].v / 64 * 8), &word, sizeof(word));
 }
 
 static void inode_init(struct mkfs *m, struct fmt_inode *i, uint32_t ino, uint32_t mode)
@@ -197,26 +246,44 @@ static void super_init(const struct mkfs *m, uint32_t copy, struct fmt_super *s)
 	s->lanes_off = le64_of(g->lanes_off.v);
 	s->lane_bytes = le64_of(g->lane_bytes);
 	s->lanes = le32_of(g->nlanes);
-	s->ndevices = le32_of(1);
+	s->ndevices = le32_of(g->ndevices);
+	s->incompat = le64_of(g->spread ? FMT_INCOMPAT_SPREAD : 0);
 	s->first_data = le64_of(g->first_data.v);
 	s->created_ns = le64_of(g->created_ns);
-	memcpy(s->devices[0].uuid, g->uuid, sizeof(g->uuid));
-	s->devices[0].frames = le64_of(g->nframes);
+	for (uint32_t i = 0; i < g->ndevices; i++) {
+		uint64_t end = i + 1 < g->ndevices ? g->device_first[i + 1].v : g->nblocks;
+
+		memcpy(s->devices[i].uuid, g->device_uuid[i], sizeof(g->device_uuid[i]));
+		s->devices[i].frames = le64_of((end - g->device_first[i].v) / HF_BLOCKS_PER_FRAME);
+	}
 	s->csum = le64_of(geo_super_csum(s));
 }
 
-/* Durability: superblock 'copy' is on the media. */
-static int write_super(struct mkfs *m, uint32_t copy)
+/* Durability: superblock 'copy' is on the media at the next fence. */
+static void write_super(struct mkfs *m, uint32_t copy)
 {
 	struct fmt_super s;
-	moff_t off = copy == 0 ? MOFF(0) : MOFF(m->geo.bytes - HF_BLOCK_SIZE);
 
 	super_init(m, copy, &s);
-	pm_copy_nt(m->pm, off, &s, sizeof(s));
+	pm_copy_nt(m->pm, geo_super_off(&m->geo, copy), &s, sizeof(s));
+}
+
+/* Durability: all but the first one are on the media, then it is. */
+static int write_supers(struct mkfs *m)
+{
+	int err;
+
+	for (uint32_t i = 1; i < m->geo.ndevices; i++)
+		write_super(m, FMT_COPY_OF(i));
+	write_super(m, FMT_COPY_LAST);
+	err = pm_fence(m->pm);
+	if (err)
+		return err;
+	write_super(m, FMT_COPY_FIRST);
 	return pm_fence(m->pm);
 }
 
-/* Crash: up to the second superblock's fence there is no volume; from then on there is a whole one,
+/* Crash: up to the fence after the other superblocks there is no volume; from then on there is a whole one,
  * which may use its second superblock until the first is there. */
 int mkfs_write(struct pm *pm, const struct mkfs_args *args)
 {
@@ -240,8 +307,6 @@ int mkfs_write(struct pm *pm, const struct mkfs_args *args)
 	err = pm_fence(pm);
 	if (err)
 		return err_prefix(err, "mkfs: writing the tables");
-	err = write_super(&m, 1);
-	if (err == 0)
-		err = write_super(&m, 0);
+	err = write_supers(&m);
 	return err ? err_prefix(err, "mkfs: writing the superblocks") : 0;
 }

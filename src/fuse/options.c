@@ -111,6 +111,7 @@ static int print_help(void)
 {
 	puts("usage: mount.holdfast VOLUME DIR [-f] [-d] [-o OPTION[,OPTION...]]\n\n"
 	     "Mounts a holdfast volume on a directory, by FUSE, and returns when it is mounted.\n"
+	     "A volume of several devices is named A:B.\n"
 	     "End it with 'umount DIR' or 'fusermount3 -u DIR'.\n\n"
 	     "options:\n"
 	     "  -f, -o foreground     serve in the foreground until it is unmounted\n"
@@ -142,12 +143,44 @@ static int option_path(const char *path, const char *what, char **out)
 }
 
 /* Of a device that is not there hf_mount has more to say. */
-static int option_volume(const char *path, char **out)
+static int option_device(const char *path, char **out)
 {
 	if (access(path, F_OK) == 0 || errno != ENOENT)
 		return option_path(path, "volume", out);
 	*out = strdup(path);
 	return *out ? -1 : tool_fail(-ENOMEM, "%s", path);
+}
+
+/* One more of several devices. */
+static int option_append(const char *name, char **list)
+{
+	char *real = NULL, *more = NULL;
+	int ret = option_device(name, &real);
+
+	if (ret < 0 && asprintf(&more, "%s%s%s", *list ? *list : "", *list ? ":" : "", real) < 0)
+		ret = tool_fail(-ENOMEM, "%s", name);
+	free(real);
+	if (ret < 0) {
+		free(*list);
+		*list = more;
+	}
+	return ret;
+}
+
+static int option_volume(const char *path, char **out)
+{
+	char *names, *name, *rest;
+	int ret = -1;
+
+	if (!strchr(path, ':') || access(path, F_OK) == 0)
+		return option_device(path, out);
+	names = rest = strdup(path);
+	if (!names)
+		return tool_fail(-ENOMEM, "%s", path);
+	for (name = strsep(&rest, ":"); name && ret < 0; name = strsep(&rest, ":"))
+		ret = option_append(name, out);
+	free(names);
+	return ret;
 }
 
 /* Opened, for the kernel may remember attributes of a mount that is dead. */

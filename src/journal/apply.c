@@ -22,6 +22,12 @@ bool apply_range_ok(const struct geo *g, uint64_t off, uint64_t len)
 	if (off < (uint64_t)FMT_BLK_ITNODE * HF_BLOCK_SIZE || off > g->bytes - HF_BLOCK_SIZE ||
 	    len > g->bytes - HF_BLOCK_SIZE - off)
 		return false;
+	for (uint32_t i = 1; g->spread && i < g->ndevices; i++) {
+		uint64_t head = mblk_to_moff(g->device_first[i]).v;
+
+		if (off < head + HF_BLOCK_SIZE && off + len > head)
+			return false;
+	}
 	return off + len <= g->lanes_off.v || off >= lanes_end;
 }
 

@@ -1,7 +1,7 @@
 /* Where mount.holdfast shows a volume, from /proc/self/mountinfo. A line:
  *
  *	36 35 0:52 / /mnt/data rw,relatime shared:1 - fuse.holdfast /dev/dax0.0 rw,user_id=0
- *	           ^ mounted on                                     ^ the volume's real path
+ *	           ^ mounted on                                     ^ the volume's real path, or those of its devices, A:B
  *
  * with blanks and backslashes in names as three octal digits. */
 #include "media/pm_lock.h"
@@ -31,6 +31,19 @@ static void word_end(char *word)
 	*to = '\0';
 }
 
+/* Is it the volume, or one of the devices in its name? */
+static bool source_has(const char *source, const char *volume)
+{
+	size_t len = strlen(volume);
+
+	for (const char *at = source; at; at = strchr(at, ':')) {
+		at += at > source;
+		if (strncmp(at, volume, len) == 0 && (at[len] == '\0' || at[len] == ':'))
+			return true;
+	}
+	return false;
+}
+
 /* Cuts the line up. NULL: it is no mount of this volume. */
 static const char *line_mounted_on(char *line, const char *volume)
 {
@@ -40,7 +53,7 @@ static const char *line_mounted_on(char *line, const char *volume)
 		return NULL;
 	source = mark + strlen(MOUNTED_MARK);
 	word_end(source);
-	if (strcmp(source, volume) != 0)
+	if (!source_has(source, volume))
 		return NULL;
 	for (int blanks = 0; at < mark && blanks < 4; at++)
 		blanks += *at == ' ';

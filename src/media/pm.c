@@ -413,7 +413,7 @@ static void source_refine(struct pm_member *m)
 }
 
 /* Each name is a member. */
-static int pm_name_members(struct pm *pm, const char *path)
+static int pm_name_members(struct pm *pm, const char *path, const struct pm_open_args *args)
 {
 	struct pm_names names;
 	int err = pm_names(path, &names);
@@ -422,8 +422,10 @@ static int pm_name_members(struct pm *pm, const char *path)
 		return err;
 	pm_priv_of(pm)->names = names.text;
 	pm->nmembers = names.n;
-	for (unsigned int i = 0; i < names.n; i++)
+	for (unsigned int i = 0; i < names.n; i++) {
 		pm->member[i].path = names.name[i];
+		pm->member[i].bytes = args->member_bytes ? args->member_bytes[i] : 0;
+	}
 	return 0;
 }
 
@@ -437,7 +439,7 @@ int pm_open(const char *path, const struct pm_open_args *args, struct pm **out)
 	pm = pm_new(path, args);
 	if (!pm)
 		return err_set(-ENOMEM, "%s: no memory", path);
-	err = pm_name_members(pm, path);
+	err = pm_name_members(pm, path, args);
 	for (unsigned int i = 0; i < pm->nmembers && !err; i++) {
 		err = source_inspect(&pm->member[i], !args->read_only);
 		if (!err)

@@ -109,7 +109,7 @@ struct pm_open_args {
 	/* Of several members: brings them into their order, and says in 'bytes' how much of each is the volume's (0: all, rounded
 	 * down). head[i]: the first block of member[i], NULL: it cannot be read. NULL: as they are named, all of each */
 	int (*arrange)(struct pm_member *member, unsigned int n, const void *const *head);
-	const uint64_t *member_bytes;	/* pm_open_memory: as if it were so many members; NULL: one */
+	const uint64_t *member_bytes;	/* so much of each, 0: all. pm_open_memory: as if it were several; NULL: one, all of it */
 	unsigned int nmembers;
 };
 

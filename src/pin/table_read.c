@@ -3,6 +3,7 @@
 #include "pin/table.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "media/pm.h"
 #include "media/pm_lock.h"
 
 #include <fcntl.h>
@@ -214,8 +215,8 @@ static int read_find_for(const char *name, uid_t uid)
 	return -ENOENT;
 }
 
-int pins_table_read(const char *volume_path, const uint8_t uuid[16], struct pins_owner *owner,
-		    int (*fn)(void *ctx, const struct pins_entry *e), void *ctx)
+static int read_member(const char *volume_path, const uint8_t uuid[16], struct pins_owner *owner,
+		       int (*fn)(void *ctx, const struct pins_entry *e), void *ctx)
 {
 	struct pins_file_name name;
 	struct stat st;
@@ -231,5 +232,21 @@ int pins_table_read(const char *volume_path, const uint8_t uuid[16], struct pins
 		return err_set(-ENOENT, "%s: nobody has published pins of it", volume_path);
 	ret = read_file(fd, uuid, owner, fn, ctx);
 	close(fd);
+	return ret;
+}
+
+/* The table is named after the first device, which may be named anywhere in the list. */
+int pins_table_read(const char *volume_path, const uint8_t uuid[16], struct pins_owner *owner,
+		    int (*fn)(void *ctx, const struct pins_entry *e), void *ctx)
+{
+	struct pm_names names;
+	int ret = pm_names(volume_path, &names);
+
+	if (ret)
+		return ret;
+	ret = -ENOENT;
+	for (unsigned i = 0; i < names.n && ret == -ENOENT; i++)
+		ret = read_member(names.name[i], uuid, owner, fn, ctx);
+	pm_names_free(&names);
 	return ret;
 }

@@ -57,16 +57,17 @@ static int space_map_slabs(struct space *s)
  */
 static int space_check_fixed(struct space *s)
 {
-	for (uint64_t b = 0; b < s->geo->nblocks; b++) {
-		if (b == s->geo->first_data.v)
-			b = s->geo->nblocks - 1;
-		if (!space_is_allocated(s, MBLK(b)))
-			return err_set(-EUCLEAN,
-				       "allocation lines: block %llu holds the volume's own tables "
-				       "and is marked free: "
-				       "run fsck.holdfast",
-				       (unsigned long long)b);
-	}
+	unsigned int i = 0;
+	mblk_t first;
+
+	for (uint64_t n = geo_fixed(s->geo, i, &first); n > 0; n = geo_fixed(s->geo, ++i, &first))
+		for (uint64_t b = first.v; b < first.v + n; b++)
+			if (!space_is_allocated(s, MBLK(b)))
+				return err_set(-EUCLEAN,
+					       "allocation lines: block %llu holds the volume's own tables "
+					       "and is marked free: "
+					       "run fsck.holdfast",
+					       (unsigned long long)b);
 	return 0;
 }
 
@@ -82,7 +83,7 @@ int space_open(struct pm *pm, const struct geo *geo, struct journal *j, struct s
 	s->geo = geo;
 	s->j = j;
 	s->id = atomic_fetch_add(&next_id, 1);
-	s->blocks = geo->nblocks - 1 - geo->first_data.v;
+	s->blocks = geo_blocks(geo);
 	mtx_init(&s->low, RANK_BUSY, 0);
 	mtx_init(&s->tickets_lock, RANK_LEAF, 0);
 	space_set_reserve(s);

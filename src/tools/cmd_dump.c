@@ -27,7 +27,7 @@ static json_t *hex64(uint64_t v)
 
 static json_t *dump_one_super(const struct dump *d, uint32_t copy)
 {
-	const struct fmt_super *s = pm_at(d->c.pm, mblk_to_moff(copy ? MBLK(d->c.geo.nblocks - 1) : MBLK(FMT_BLK_SUPER)));
+	const struct fmt_super *s = pm_at(d->c.pm, geo_super_off(&d->c.geo, copy));
 	char uuid[37], label[65] = {0};
 	bool ok = geo_verify_super(s, d->c.pm->size, copy) == 0;
 	json_t *o;
@@ -43,6 +43,16 @@ static json_t *dump_one_super(const struct dump *d, uint32_t copy)
 	return o;
 }
 
+/* The superblocks of the devices but the first. */
+static json_t *dump_devices(const struct dump *d)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 1; i < d->c.geo.ndevices; i++)
+		json_array_append_new(list, dump_one_super(d, FMT_COPY_OF(i)));
+	return list;
+}
+
 static json_t *dump_super(struct dump *d)
 {
 	json_t *ckpt = json_array();
@@ -54,7 +64,8 @@ static json_t *dump_super(struct dump *d)
 
 		json_array_append_new(ckpt, json_pack("{s:b,s:I}", "valid", ok, "sequence", ok ? I(seq.v) : I(0)));
 	}
-	return json_pack("{s:o,s:o,s:o}", "super", dump_one_super(d, 0), "second", dump_one_super(d, 1), "checkpoint", ckpt);
+	return json_pack("{s:o,s:o,s:o,s:o}", "super", dump_one_super(d, 0), "second", dump_one_super(d, 1), "devices", dump_devices(d),
+			 "checkpoint", ckpt);
 }
 
 static json_t *dump_items(const struct fmt_record *r)

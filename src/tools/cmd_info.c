@@ -9,6 +9,7 @@
 #include <sys/sysmacros.h>
 
 #define MAX_EXTENTS 4096u
+#define DEVICES_MAX 8u
 
 static double percent(uint64_t part, uint64_t whole)
 {
@@ -96,10 +97,11 @@ static int df_mounted(const char *path, struct hf_statfs *s, struct df_owner *ow
 		return err;
 	owner->pid = l.owner;
 	memcpy(owner->who, l.who, sizeof(owner->who));
-	*s = (struct hf_statfs){.block_bytes = HF_BLOCK_SIZE, .blocks = l.geo.nblocks - 1 - l.geo.first_data.v, .frames = l.geo.nframes};
+	*s = (struct hf_statfs){.block_bytes = HF_BLOCK_SIZE, .blocks = geo_blocks(&l.geo), .frames = l.geo.nframes};
 	err = look_pins_try(path, &l, &pins);
 	for (f = 0; !err && f < l.geo.nframes; f++)
 		df_frame(&l, &pins, f, s);
+	s->blocks_used -= l.geo.nblocks - 1 - l.geo.first_data.v - geo_blocks(&l.geo);	/* the volume's own, among them */
 	s->frames_split = s->frames - s->frames_free - s->frames_full;
 	s->blocks_free = s->blocks - s->blocks_used - s->blocks_busy_pinned;
 	s->blocks_busy_journal = s->inodes_used = s->inodes_free = DF_UNKNOWN;
@@ -179,6 +181,28 @@ int cmd_df(int argc, char **argv)
 	return EXIT_OK;
 }
 
+static void info_device(unsigned n, const struct hf_device *d)
+{
+	char a[32], b[32], node[32] = "";
+
+	if (d->numa_node >= 0)
+		snprintf(node, sizeof(node), ", NUMA node %d", d->numa_node);
+	printf("device %u     %s: %s, %s granularity, %s from %s on%s\n", n, d->path, d->kind, d->granularity, tool_human(d->bytes, a),
+	       d->media_off ? tool_human(d->media_off, b) : "0", node);
+}
+
+static json_t *info_devices(const struct hf_device *d, int n)
+{
+	json_t *list = json_array();
+
+	for (int i = 0; i < n; i++)
+		json_array_append_new(list, json_pack("{s:o,s:s,s:s,s:I,s:I,s:o}", "path", tool_json_name(d[i].path), "kind", d[i].kind,
+						      "granularity", d[i].granularity, "media_offset", (json_int_t)d[i].media_off,
+						      "bytes", (json_int_t)d[i].bytes, "numa_node",
+						      d[i].numa_node >= 0 ? json_integer(d[i].numa_node) : json_null()));
+	return list;
+}
+
 static void info_print(const struct hf_info *i)
 {
 	char uuid[37], when[48], a[32], b[32], quoted[4 * sizeof(i->label)];
@@ -195,15 +219,16 @@ static void info_print(const struct hf_info *i)
 	       i->used_second_superblock ? ", second superblock used" : "");
 }
 
-static json_t *info_json(const struct hf_info *i)
+static json_t *info_json(const struct hf_info *i, const struct hf_device *d, int n)
 {
 	char uuid[37];
 
-	return json_pack("{s:o,s:o,s:s,s:I,s:I,s:s,s:s,s:s,s:i,s:I,s:I,s:I,s:b}", "path", tool_json_name(i->path), "label",
+	return json_pack("{s:o,s:o,s:s,s:I,s:I,s:s,s:s,s:s,s:i,s:I,s:I,s:I,s:b,s:o}", "path", tool_json_name(i->path), "label",
 			 tool_json_name(i->label), "uuid", tool_uuid(i->uuid, uuid), "bytes", (json_int_t)i->bytes, "created_ns",
 			 (json_int_t)i->created_ns, "kind", i->kind, "granularity", i->granularity, "survives", i->survives, "lanes",
 			 (int)i->lanes, "lane_bytes", (json_int_t)i->lane_bytes, "replayed", (json_int_t)i->replayed,
-			 "orphans_finished", (json_int_t)i->orphans_finished, "used_second_superblock", i->used_second_superblock);
+			 "orphans_finished", (json_int_t)i->orphans_finished, "used_second_superblock", i->used_second_superblock,
+			 "devices", info_devices(d, n));
 }
 
 int cmd_info(int argc, char **argv)
@@ -213,8 +238,10 @@ int cmd_info(int argc, char **argv)
 				  "Shows what a volume is. 'survives' is what a change that has returned survives:\n"
 				  "power-fail, process-crash (kill -9, but not a power failure) or nothing.",
 				  NULL, true, NULL, NULL, &json);
+	struct hf_device d[DEVICES_MAX];
 	struct hf_info i;
 	hf_volume *vol;
+	int n;
 
 	if (status >= 0)
 		return status;
@@ -222,10 +249,13 @@ int cmd_info(int argc, char **argv)
 	if (!vol)
 		return status;
 	hf_info(vol, &i);
+	n = hf_devices(vol, d, DEVICES_MAX);
 	if (json)
-		tool_json_print(info_json(&i));
+		tool_json_print(info_json(&i, d, n));
 	else
 		info_print(&i);
+	for (int k = 0; !json && k < n && (n > 1 || d[k].numa_node >= 0); k++)
+		info_device((unsigned)k + 1, &d[k]);
 	return tool_unmount(&vol, EXIT_OK);
 }
 

@@ -25,18 +25,24 @@ static void look_who(struct look *l, const char *path)
 		snprintf(l->who, sizeof(l->who), ", mounted by process %ld", pid);
 }
 
+static pid_t look_owner(const struct pm *pm)
+{
+	struct stat st;
+
+	return fstat(pm->member[0].fd, &st) == 0 ? pm_lock_owner(st.st_dev, st.st_ino) : 0;
+}
+
 /* It is mounted: no lock can be had, and none is needed to read what the owner has put in place. */
 static int open_live(const char *path, struct look *l)
 {
 	struct pm_open_args args = {.read_only = true, .no_lock = true};
-	struct stat st;
-	int err = pm_open(path, &args, &l->medium);
+	int err = geo_open(path, &args, true, &l->medium);
 
 	if (err)
 		return err;
 	l->pm = l->medium;
 	l->live = true;
-	l->owner = stat(path, &st) == 0 ? pm_lock_owner(st.st_dev, st.st_ino) : 0;
+	l->owner = look_owner(l->medium);
 	if (l->owner <= 0)
 		l->owner = -1;
 	l->left_behind = l->owner > 0 && kill(l->owner, 0) != 0 && errno == ESRCH;

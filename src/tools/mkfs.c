@@ -1,6 +1,9 @@
 /* mkfs.holdfast: makes an empty volume. */
 #include "tool.h"
+#include <errno.h>
 #include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -61,10 +64,24 @@ static int print_made(const char *path, bool json)
 	return tool_unmount(&vol, EXIT_OK);
 }
 
+/* A:B, as such a volume is named from now on. */
+static char *join(char **names)
+{
+	char *list = strdup(*names), *more;
+
+	while (list && *++names) {
+		if (asprintf(&more, "%s:%s", list, *names) < 0)
+			more = NULL;
+		free(list);
+		list = more;
+	}
+	return list;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct tool_option options[] = {
-		{"size", 's', true, "size of the volume (64M, 1.5G); needed when the file does not exist"},
+		{"size", 's', true, "size of the volume, of each device (64M, 1.5G); needed when the file does not exist"},
 		{"label", 'L', true, "label, up to 63 bytes"},
 		{"uuid", 'U', true, "uuid (default: random)"},
 		{"force", 'f', false, "format although the place holds something"},
@@ -74,19 +91,24 @@ int main(int argc, char **argv)
 	struct mkfs m = {.opts = {.struct_size = sizeof(m.opts), .uid = geteuid(), .gid = getegid()}};
 	bool json = false;
 	int status, err;
+	char *volume;
 
 	tool_begin("mkfs.holdfast");
-	status = tool_options(argc, argv, "[-s SIZE] [-L LABEL] [-U UUID] [-f] [--sparse] [--json] VOLUME",
+	status = tool_options(argc, argv, "[-s SIZE] [-L LABEL] [-U UUID] [-f] [--sparse] [--json] VOLUME...",
 			      "Makes an empty holdfast volume on a device-DAX node or in a file, which is created if need be.\n"
+			      "Several make one volume, one behind the other; it is then named A:B, and SIZE is that of each.\n"
 			      "Refuses a place that holds something (a known signature, or anything but zeros in its first or last MiB)\n"
 			      "without -f.",
 			      options, true, mkfs_option, &m, &json);
 	if (status >= 0)
 		return status;
-	if (argc - optind != 1)
-		return tool_usage("one VOLUME is needed");
-	err = hf_format(argv[optind], &m.opts);
-	if (err)
-		return tool_fail(err, "%s", argv[optind]);
-	return tool_finish(print_made(argv[optind], json));
+	if (argc - optind < 1)
+		return tool_usage("a VOLUME is needed");
+	volume = join(argv + optind);
+	if (!volume)
+		return tool_fail(-ENOMEM, "%s", argv[optind]);
+	err = hf_format(volume, &m.opts);
+	status = err ? tool_fail(err, "%s", volume) : tool_finish(print_made(volume, json));
+	free(volume);
+	return status;
 }

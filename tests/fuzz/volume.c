@@ -69,7 +69,7 @@ int __wrap_pm_open(const char *path, const struct pm_open_args *args, struct pm 
 		return __real_pm_open(path, args, out);
 	err = pm_open_memory(file_mem, FUZZ_BYTES, args, out);
 	if (!err)
-		(*out)->fd = dup(file);
+		(*out)->member[0].fd = dup(file);
 	return err;
 }
 

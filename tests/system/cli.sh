@@ -37,7 +37,6 @@ hf=$bin/holdfast mkfs=$bin/mkfs.holdfast fsck=$bin/fsck.holdfast
 status 2 "$mkfs"
 status 2 "$mkfs" --none "$vol"
 status 2 "$mkfs" -s nonsense "$vol"
-status 2 "$mkfs" -s 16M "$vol" more
 status 2 "$mkfs" -U not-a-uuid -s 16M "$vol"
 status 2 "$hf"
 status 2 "$hf" nonsense

@@ -204,7 +204,7 @@ static void test_gone(void)
 	struct pm *pm = open_memfd(PM_LINE), *file = open_memfd(PM_LINE);
 	uint8_t buf[8];
 
-	pm->kind = PM_DEVDAX;
+	pm->member[0].kind = PM_DEVDAX;
 	poison(pm, 0, VOLUME);
 	poison(file, 0, PAGE);
 	CU_ASSERT_EQUAL(pm_gone_error(pm), 0);
