@@ -16,6 +16,8 @@ failed=0
 table=()
 fail() { echo "FAILED: $*"; failed=1; }
 modprobe -a fuse kmem || fail "modprobe"
+# Else the kernel (6.12) begins to use what becomes system-ram at once, and does not give it back.
+echo offline >/sys/devices/system/memory/auto_online_blocks || fail "auto_online_blocks"
 
 row() { table+=("| $1 | $2 | $3 |"); }
 # tell SITUATION WANTED-STATUS PART-OF-THE-SENTENCE COMMAND...: runs it, and notes status and sentence for the row.
