@@ -218,8 +218,8 @@ static const char *media_fixed(const struct geo *g, uint64_t b)
 	if (b == FMT_BLK_SUPER || b == g->nblocks - 1)
 		return "a copy of the superblock";
 	for (unsigned i = GEO_FIXED_SPREAD; geo_fixed(g, i, &at) > 0; i++)
-		if (b >= at.v && b < at.v + geo_fixed(g, i, &at))
-			return i + 1 < GEO_FIXED_SPREAD + g->ndevices ? "a copy of the superblock" : "allocation lines";
+		if (b == at.v)
+			return "a copy of the superblock";
 	if (b == FMT_BLK_CKPT0 || b == FMT_BLK_CKPT1)
 		return "a copy of the checkpoint's number";
 	if (b >= FMT_BLK_ITNODE && b < FMT_BLK_ALLOC)

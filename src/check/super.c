@@ -29,7 +29,7 @@ static void super_put(struct check *c, uint32_t copy, uint32_t from)
 	check_put(c, super_off(c, copy), &s, sizeof(s));
 }
 
-/* The other devices': as the one that counts, which is the first from here on. A growth that was interrupted leaves old ones. */
+/* The other devices': as the one that counts, which is the first from here on. */
 static void check_devices(struct check *c)
 {
 	struct fmt_super want;
@@ -40,7 +40,7 @@ static void check_devices(struct check *c)
 		super_unmark(&want, FMT_COPY_OF(i));
 		if (memcmp(&want, super_at(c, FMT_COPY_OF(i)), sizeof(want)) != 0 &&
 		    check_mend(c, CHECK_MEND_SAFE, "it was written from the first", "superblock", 0, super_off(c, FMT_COPY_OF(i)).v,
-			       "the superblock of device %u is damaged or old", i + 1))
+			       "the superblock of device %u is damaged", i + 1))
 			check_put(c, super_off(c, FMT_COPY_OF(i)), &want, sizeof(want));
 	}
 }

@@ -61,8 +61,7 @@ static int place_refuse(const struct arrange *a, unsigned i, const struct fmt_su
 	if (memcmp(s->uuid, a->ref->uuid, sizeof(s->uuid)) != 0 || le64_get(s->seed) != le64_get(a->ref->seed))
 		return err_set(-EINVAL, "%s: belongs to another volume than the other devices that are named", path);
 	return err_set(-EINVAL,
-		       "%s: says that it is device %u of the volume, but the volume does not have it: it was taken out, or is what "
-		       "an interrupted 'holdfast grow --add' left; leave it out",
+		       "%s: says that it is device %u of the volume, but the volume does not know it: leave it out",
 		       path, at + 1);
 }
 

@@ -50,7 +50,7 @@
 /* Feature masks. An unknown bit in incompat: refuse (-EOPNOTSUPP, with the bit's name or number); in ro_compat: mount
  * read-only only; in compat: ignore; in log_incompat: refuse while the journal is not empty. */
 #define FMT_INCOMPAT_REPAIR     1ull	/* fsck is writing a repair, or was interrupted in it: see struct fmt_redo */
-#define FMT_INCOMPAT_SPREAD     2ull	/* several devices, or the allocation lines are elsewhere: the volume has grown */
+#define FMT_INCOMPAT_SPREAD     2ull	/* several devices */
 #define FMT_INCOMPAT_KNOWN      (FMT_INCOMPAT_REPAIR | FMT_INCOMPAT_SPREAD)
 #define FMT_RO_COMPAT_KNOWN     0ull
 #define FMT_COMPAT_KNOWN        0ull
@@ -78,7 +78,7 @@ struct fmt_super {
 	uint8_t label[64];		/* NUL-padded */
 	le64_t seed;			/* random, of this format: checksums of everything else start from it */
 	le64_t bytes;			/* size of the volume, whole frames */
-	le64_t alloc_off;		/* media offset of the allocation lines: block 8, or (grown) among the data */
+	le64_t alloc_off;		/* media offset of the allocation lines */
 	le64_t lanes_off;
 	le64_t lane_bytes;		/* of one lane: two halves of lane_bytes / 2 */
 	le32_t lanes;

@@ -69,23 +69,6 @@ static const char *devices_fault(const struct fmt_super *s, uint64_t frames)
 	return n > 1 && !(le64_get(s->incompat) & FMT_INCOMPAT_SPREAD) ? "feature bits" : NULL;
 }
 
-/* The lines were moved: somewhere among the data, in one device, not over a superblock. bytes and first_data are right. */
-static const char *moved_lines_fault(const struct fmt_super *s, uint64_t bytes, uint64_t alloc_off, uint64_t len)
-{
-	uint64_t at = 0;
-
-	if (!(le64_get(s->incompat) & FMT_INCOMPAT_SPREAD) || alloc_off % HF_BLOCK_SIZE != 0 ||
-	    alloc_off / HF_BLOCK_SIZE < le64_get(s->first_data) || alloc_off > bytes - HF_BLOCK_SIZE ||
-	    len > bytes - HF_BLOCK_SIZE - alloc_off)
-		return "place of the allocation lines";
-	for (uint32_t i = 0; i < le32_get(s->ndevices); i++) {
-		if (i > 0 && at < alloc_off + len && at + HF_BLOCK_SIZE > alloc_off)
-			return "place of the allocation lines";
-		at += le64_get(s->devices[i].frames) * HF_FRAME_SIZE;
-	}
-	return NULL;
-}
-
 /* What is wrong with the sizes; NULL: nothing. No step overflows: each bound is checked before it
  * is used. */
 static const char *layout_fault(const struct fmt_super *s)
@@ -93,17 +76,15 @@ static const char *layout_fault(const struct fmt_super *s)
 	uint64_t bytes = le64_get(s->bytes), frames = bytes / HF_FRAME_SIZE;
 	uint64_t alloc_off = le64_get(s->alloc_off), lanes_off = le64_get(s->lanes_off);
 	uint64_t lane_bytes = le64_get(s->lane_bytes), lanes = le32_get(s->lanes);
-	uint64_t first_data = le64_get(s->first_data), lines = round_up_u64(frames * HF_LINE, HF_BLOCK_SIZE);
-	bool moved = alloc_off != (uint64_t)FMT_BLK_ALLOC * HF_BLOCK_SIZE;
-	uint64_t least = moved ? (uint64_t)FMT_BLK_ALLOC * HF_BLOCK_SIZE : alloc_off + frames * HF_LINE;
+	uint64_t first_data = le64_get(s->first_data);
 	const char *fault;
 
 	if (bytes % HF_FRAME_SIZE != 0 || bytes < FMT_MIN_BYTES ||
 	    bytes >> HF_BLOCK_SHIFT > 1ull << 40)
 		return "size of the volume";
-	if (!moved && frames * HF_LINE > bytes - alloc_off)
+	if (alloc_off != (uint64_t)FMT_BLK_ALLOC * HF_BLOCK_SIZE || frames * HF_LINE > bytes - alloc_off)
 		return "place of the allocation lines";
-	if (lanes_off % HF_BLOCK_SIZE != 0 || lanes_off < least || lanes_off > bytes)
+	if (lanes_off % HF_BLOCK_SIZE != 0 || lanes_off < alloc_off + frames * HF_LINE || lanes_off > bytes)
 		return "place of the lanes";
 	if (lanes < 1 || lanes > FMT_LANES_MAX || lane_bytes % (2ull * HF_BLOCK_SIZE) != 0 ||
 	    lane_bytes < FMT_LANE_MIN || lane_bytes > FMT_LANE_MAX ||
@@ -113,8 +94,6 @@ static const char *layout_fault(const struct fmt_super *s)
 	    first_data << HF_BLOCK_SHIFT < lanes_off + lanes * lane_bytes)
 		return "first block of data";
 	fault = devices_fault(s, frames);
-	if (!fault && moved)
-		fault = moved_lines_fault(s, bytes, alloc_off, lines);
 	if (fault)
 		return fault;
 	if (memchr(s->label, '\0', sizeof(s->label)) == NULL)
@@ -180,19 +159,17 @@ static void geo_decode(const struct fmt_super *s, struct geo *g)
 
 uint64_t geo_fixed(const struct geo *g, unsigned i, mblk_t *first)
 {
-	bool moved = g->alloc_off.v != (uint64_t)FMT_BLK_ALLOC * HF_BLOCK_SIZE;
-
 	*first = MBLK(0);
 	if (i == 0)
 		return g->first_data.v;
 	*first = MBLK(g->nblocks - 1);
 	if (i == 1)
 		return 1;
-	i -= GEO_FIXED_SPREAD;
-	*first = i + 1 < g->ndevices ? g->device_first[i + 1] : moff_to_mblk(g->alloc_off);
-	if (i + 1 < g->ndevices)
-		return 1;
-	return moved && i + 1 == max_u64(g->ndevices, 1) ? round_up_u64(g->nframes * HF_LINE, HF_BLOCK_SIZE) / HF_BLOCK_SIZE : 0;
+	i -= GEO_FIXED_SPREAD - 1;
+	if (i >= g->ndevices)
+		return 0;
+	*first = g->device_first[i];
+	return 1;
 }
 
 bool geo_spread_ok(const struct geo *g, mblk_t first, uint64_t n)

@@ -13,7 +13,7 @@ struct geo {
 	uint64_t lane_bytes;
 	uint32_t nlanes;
 	mblk_t first_data;		/* blocks below it and the last block are never allocated or freed, */
-	bool spread;			/* nor others: several devices, or the lines are not below first_data. See geo_fixed() */
+	bool spread;			/* nor others: there are several devices. See geo_fixed() */
 	uint32_t ndevices;
 	mblk_t device_first[FMT_DEVICES_MAX]; /* its superblock; of the first 0 */
 	uint8_t device_uuid[FMT_DEVICES_MAX][16];
