@@ -66,6 +66,10 @@ namespaces() {
 
 cxl_memory() {
 	modprobe -a cxl_acpi cxl_pci cxl_port cxl_mem cxl_pmem nd_pmem device_dax dax_pmem 2>/dev/null || fail modprobe
+	if [[ $(uname -r) != 6.1.* ]] && sleep 3 && [ ! -e /sys/bus/cxl/devices/mem0 ]; then
+		echo "CXL type 3: no volume, kernel $(uname -r): it does not take QEMU's device"
+		return
+	fi
 	till /sys/bus/cxl/devices/mem0
 	cxl enable-memdev mem0 >/dev/null 2>&1
 	quiet cxl create-region -m -d decoder0.0 -t pmem -w 1 mem0
