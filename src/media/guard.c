@@ -56,6 +56,14 @@ static void guard_chain(int sig, siginfo_t *info, void *ucontext, bool is_fault)
 		prev->sa_handler(sig);
 }
 
+/* Of this thread's last fault in a guarded copy. initial-exec: a handler must not make the library's block of it first. */
+static __thread int guard_signal __attribute__((tls_model("initial-exec")));
+
+int guard_last_signal(void)
+{
+	return guard_signal;
+}
+
 /* Async-signal-safe; errno is the interrupted code's. */
 static void guard_handler(int sig, siginfo_t *info, void *ucontext)
 {
@@ -67,8 +75,10 @@ static void guard_handler(int sig, siginfo_t *info, void *ucontext)
 
 	if (is_fault && sig == SIGBUS)
 		poison_look(info);
-	if (is_fault && arch_fixup(ucontext, (uintptr_t)info->si_addr))
+	if (is_fault && arch_fixup(ucontext, (uintptr_t)info->si_addr)) {
+		guard_signal = sig;
 		return;
+	}
 	if (is_fault && sig == SIGBUS && poison_fault(info))
 		goto out;
 	/* Bad memory of a volume that nobody has touched yet: who touches it hears of it. */

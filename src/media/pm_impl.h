@@ -49,5 +49,7 @@ int members_place(struct pm *pm, uint64_t *align);
 
 /* guard.c: puts the handlers in place, once; again after the program replaced them. */
 int guard_install(void);
+/* SIGSEGV or SIGBUS: which one ended this thread's last guarded copy that faulted. */
+int guard_last_signal(void);
 
 #endif

@@ -1,5 +1,7 @@
 #include "media/pm_impl.h"
 
+#include <signal.h>
+
 /* The C library's memcpy and memset go non-temporal above some MiB. A flush by another thread would
  * not cover such stores, so long ones go in pieces. */
 #define CACHED_PIECE 65536u
@@ -225,8 +227,8 @@ static int guarded_error(const struct pm *pm, struct pm_fault f, const char *wha
 	uint64_t at = f.addr - (uintptr_t)pm->base;
 	moff_t shown;
 
-	/* The kernel may tell bad memory by a view's address. */
-	if (at >= pm->size && pm->lent_at && pm->lent_at(pm->lent_ctx, (const void *)(uintptr_t)f.addr, &shown))
+	/* The kernel may tell bad memory by a view's address. A page that was revoked, and may be mapped again by now, is SIGSEGV. */
+	if (at >= pm->size && guard_last_signal() == SIGBUS && pm->lent_at && pm->lent_at(pm->lent_ctx, (const void *)(uintptr_t)f.addr, &shown))
 		at = shown.v;
 	if (at < pm->size && pm_gone_error(pm))
 		return -EIO;

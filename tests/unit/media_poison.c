@@ -181,19 +181,23 @@ static int child_lent(void)
 	return 0;
 }
 
-/* A guarded copy whose bad media is told by the address of a view. */
+/* A guarded copy whose bad media is told by the address of a view (SIGBUS: here, an empty file's page). A page that was taken away is SIGSEGV. */
 static void test_lent_at(void)
 {
+	int empty = memfd_create("empty", MFD_CLOEXEC);
 	struct pm *pm = open_memfd(PM_LINE);
-	uint8_t *view = mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *view = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, empty, 0);
 	struct mine mine = {.block = 33, .at = view};
 
 	CU_ASSERT_FATAL(view != MAP_FAILED);
+	close(empty);
 	CU_ASSERT_EQUAL(pm_guarded_read(pm, view + 8, MOFF(33 * PAGE + 8), 8), -EFAULT);
 	pm->lent_ctx = &mine;
 	pm->lent_at = lent_at;
 	CU_ASSERT_EQUAL(pm_guarded_read(pm, view + 8, MOFF(33 * PAGE + 8), 8), -EIO);
 	CU_ASSERT_PTR_NOT_NULL(strstr(err_msg(), "135176"));
+	CU_ASSERT_EQUAL(mprotect(view, PAGE, PROT_NONE), 0);
+	CU_ASSERT_EQUAL(pm_guarded_read(pm, view + 8, MOFF(33 * PAGE + 8), 8), -EFAULT);
 	munmap(view, PAGE);
 	pm_close(&pm);
 }
