@@ -1,6 +1,7 @@
 # Workloads by name: the twelve classes each by themselves, the others for the faults.
 add_executable(crash_classes classes.c load.c steps.c jload.c oload.c tload.c)
 hf_link_up_to(crash_classes crash)
+target_link_libraries(crash_classes PRIVATE hf_test_device)
 foreach(c 01_inode_flush 02_data_fence 03_unaligned_edges 04_rename_old_name 05_rename_parents 06_recovery_state
     07_recovery_bounds 08_journal_misread 09_double_free 10_two_heads 11_link_counts 12_two_descriptors)
   add_test(NAME class_${c} COMMAND crash_classes --seconds 15 class_${c})

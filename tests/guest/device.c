@@ -1,14 +1,19 @@
 /* The suites on a device. With HF_TEST_DEVICE=/dev/dax0.0[:/dev/dax1.0...] (or files on a DAX file system) what a test makes in memory is
  * made there: the test programs are linked with this in place of pm_open_memfd. A volume that is larger than the device, or for which
  * none is left, is made in memory all the same; what happened is printed at the end, so that a suite that ran in memory does not
- * pass for one that ran on the device. Nor does a simulated medium (hooks) or one of pages become a device.
+ * pass for one that ran on the device. A medium with hooks or of pages does not become a device; but the explorer's, which it names 'holdfast-crash',
+ * keeps its images there, one at a time: crash states are recovered on the device's own pages.
  *
  * A device says itself what its caches need: what else a test claims is not claimed. */
 #include "media/pm.h"
 
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 int __real_pm_open_memfd(uint64_t size, const struct pm_open_args *args, struct pm **out);
@@ -80,4 +85,52 @@ int __wrap_pm_open_memfd(uint64_t size, const struct pm_open_args *args, struct 
 	else
 		seen.too_large++;
 	return __real_pm_open_memfd(size, args, out);
+}
+
+/* ---- the explorer's images */
+
+int __real_memfd_create(const char *name, unsigned int flags);
+int __wrap_memfd_create(const char *name, unsigned int flags);
+int __real_ftruncate(int fd, off_t len);
+int __wrap_ftruncate(int fd, off_t len);
+
+int __wrap_memfd_create(const char *name, unsigned int flags)
+{
+	const char *device = getenv("HF_TEST_DEVICE");
+	int fd;
+
+	if (!device || !*device || strcmp(name, "holdfast-crash") != 0)
+		return __real_memfd_create(name, flags);
+	report_later();
+	fd = open(device, O_RDWR | O_CLOEXEC);
+	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	seen.none_left++;
+	return __real_memfd_create(name, flags);
+}
+
+static bool is_the_device(int fd)
+{
+	const char *device = getenv("HF_TEST_DEVICE");
+	struct stat a, b;
+
+	return device && fstat(fd, &a) == 0 && stat(device, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/* A device has its size: what a new memfd has of it is zeros. */
+int __wrap_ftruncate(int fd, off_t len)
+{
+	void *p;
+
+	if (!is_the_device(fd))
+		return __real_ftruncate(fd, len);
+	p = mmap(NULL, (size_t)len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED)
+		return -1;
+	memset(p, 0, (size_t)len);
+	munmap(p, (size_t)len);
+	seen.on_device++;
+	return 0;
 }

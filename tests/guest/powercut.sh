@@ -34,7 +34,7 @@ bin=$build/tests/guest/powercut hf=$build/src/tools/holdfast devs="/dev/dax0.0 /
 domains=(adr eadr)
 boot() { # ROUND COMMAND
 	: >"$t/out"
-	"$guest" --size 528M --count 2 --domain "${domains[$1 % 2]}" --backing "$nv/nv" --pidfile "$t/pid" --timeout 300 -- bash -c "$2" >"$t/out" 2>&1 &
+	"$guest" --size 528M --count 2 --domain "${domains[$1 % 2]}" --backing "$nv/nv" --pidfile "$t/pid" --timeout 150 -- bash -c "$2" >"$t/out" 2>&1 &
 	pid=$!
 }
 fail() {
@@ -49,7 +49,7 @@ nap() {
 	sleep "$(printf '%d.%03d' $(((ms + RANDOM % ms) / 1000)) $(((ms + RANDOM % ms) % 1000)))"
 }
 
-cuts=0 early=0 ops=0
+cuts=0 early=0 ops=0 stuck=0
 for ((round = 1; round <= rounds; round++)); do
 	until_word=working
 	if [ $((RANDOM % 6)) = 0 ] && [ "$round" -gt 1 ]; then until_word=begun; fi
@@ -61,6 +61,12 @@ for ((round = 1; round <= rounds; round++)); do
 	wait "$pid"
 	status=$?
 	pid=
+	if [ "$status" = 124 ] && ! grep -q ^begun "$t/out" && [ "$stuck" -lt 3 ]; then
+		stuck=$((stuck + 1))
+		echo "round $round: the machine did not boot; again"
+		round=$((round - 1))
+		continue
+	fi
 	[ "$status" = 137 ] || fail "$round" "the machine ended by itself, status $status"
 	cuts=$((cuts + 1))
 	[ "$until_word" = working ] || early=$((early + 1))
