@@ -773,6 +773,7 @@ static void test_small_cache(void)
 		DV_EXPECT(dv_make(d.root, name, S_IFREG | 0644, NULL), 0);
 	}
 	inode_put(d.root);
+	name_cache_close(d.fs);
 	ivol_remount(&d.v, 16);
 	dvol_attach(&d);
 	for (unsigned i = 0; i < 200; i++) {
