@@ -10,8 +10,8 @@ cd "$here" || exit 1
 dev=$PMEM_DEV
 if [ -n "${PMEM_MNT:-}" ]; then
 	dev=$PMEM_MNT/volume
-	# less than half: XFS wants room for all of a file that is allocated once more, as mkfs does
-	fallocate -l "$(($(df --output=avail -B1 "$PMEM_MNT" | tail -1) * 4 / 10 / 2097152 * 2097152))" "$dev" || exit 1
+	# a third: XFS wants room for a file once more, as mkfs allocates it, and kill9 makes one of 512 MiB in its place
+	fallocate -l "$(($(df --output=avail -B1 "$PMEM_MNT" | tail -1) * 3 / 10 / 2097152 * 2097152))" "$dev" || exit 1
 	chmod 600 "$dev"
 fi
 export HF_TEST_DEVICE=$dev HF_TEST_DAX=$dev HF_TEST_SHORT=1 HOLDFAST_RUNTIME_DIR=$here/run
