@@ -94,6 +94,8 @@ int __wrap_memfd_create(const char *name, unsigned int flags);
 int __real_ftruncate(int fd, off_t len);
 int __wrap_ftruncate(int fd, off_t len);
 
+static _Atomic int image_fd = -1; /* the lock lets one be there */
+
 int __wrap_memfd_create(const char *name, unsigned int flags)
 {
 	const char *device = getenv("HF_TEST_DEVICE");
@@ -103,20 +105,22 @@ int __wrap_memfd_create(const char *name, unsigned int flags)
 		return __real_memfd_create(name, flags);
 	report_later();
 	fd = open(device, O_RDWR | O_CLOEXEC);
-	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
+		image_fd = fd;
 		return fd;
+	}
 	if (fd >= 0)
 		close(fd);
 	seen.none_left++;
 	return __real_memfd_create(name, flags);
 }
 
-static bool is_the_device(int fd)
+static bool is_the_image(int fd)
 {
 	const char *device = getenv("HF_TEST_DEVICE");
 	struct stat a, b;
 
-	return device && fstat(fd, &a) == 0 && stat(device, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+	return fd == image_fd && device && fstat(fd, &a) == 0 && stat(device, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
 /* A device has its size: what a new memfd has of it is zeros. */
@@ -124,7 +128,7 @@ int __wrap_ftruncate(int fd, off_t len)
 {
 	void *p;
 
-	if (!is_the_device(fd))
+	if (!is_the_image(fd))
 		return __real_ftruncate(fd, len);
 	p = mmap(NULL, (size_t)len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (p == MAP_FAILED)
