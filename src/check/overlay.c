@@ -214,7 +214,7 @@ static int hold_pinned(void *ctx, const struct pins_entry *e)
 }
 
 /* What a dead owner had pinned is not used for anything, as by a mount (rule B4). */
-static int image_hold(struct check_image *img, const char *path)
+static int image_hold(struct check_image *img)
 {
 	struct pins_owner owner;
 	int err;
@@ -222,7 +222,7 @@ static int image_hold(struct check_image *img, const char *path)
 	img->held = calloc((size_t)(img->medium->size >> HF_BLOCK_SHIFT) / 64 + 1, sizeof(uint64_t));
 	if (!img->held)
 		return err_set(-ENOMEM, "check: no memory for a bit per block");
-	err = pins_table_read(path, img->geo.uuid, &owner, hold_pinned, img);
+	err = pins_table_read(img->medium->member[0].path, img->geo.uuid, &owner, hold_pinned, img);
 	if (err == -ENOENT)
 		err_clear();
 	return err == -ENOENT ? 0 : err;
@@ -261,7 +261,7 @@ int check_image_open_how(const char *path, enum check_image_how how, struct chec
 	if (!err && (how != CHECK_IMAGE_READ || img->geo.repairing))
 		err = image_writable(img);
 	if (!err && how != CHECK_IMAGE_READ)
-		err = image_hold(img, path);
+		err = image_hold(img);
 	if (!err)
 		err = image_finish(img, how);
 	if (!err && how != CHECK_IMAGE_RAW)

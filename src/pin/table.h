@@ -151,10 +151,10 @@ struct pins_entry {
 	    *ext; /* media blocks; those whose bit on the media is clear are busy */
 	size_t n;
 };
-/* The table of the volume at 'volume_path' (uuid as in its superblock; NULL: whatever it is). fn
- * for each pin that is live; stops when it returns non-zero, and returns that. -ENOENT: nothing is
- * published; -EBADMSG: the file is damaged. */
-int pins_table_read(const char *volume_path, const uint8_t uuid[16], struct pins_owner *owner,
+/* The table of the volume at 'device' (uuid as in its superblock; NULL: whatever it is), which of several is the first: the others
+ * may have tables of what they were before. fn for each pin that is live; stops when it returns non-zero, and returns that. -ENOENT:
+ * nothing is published; -EBADMSG: the file is damaged. */
+int pins_table_read(const char *device, const uint8_t uuid[16], struct pins_owner *owner,
 		    int (*fn)(void *ctx, const struct pins_entry *e), void *ctx);
 
 #endif

@@ -3,7 +3,6 @@
 #include "pin/table.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "media/pm.h"
 #include "media/pm_lock.h"
 
 #include <fcntl.h>
@@ -215,38 +214,22 @@ static int read_find_for(const char *name, uid_t uid)
 	return -ENOENT;
 }
 
-static int read_member(const char *volume_path, const uint8_t uuid[16], struct pins_owner *owner,
-		       int (*fn)(void *ctx, const struct pins_entry *e), void *ctx)
+int pins_table_read(const char *device, const uint8_t uuid[16], struct pins_owner *owner,
+		    int (*fn)(void *ctx, const struct pins_entry *e), void *ctx)
 {
 	struct pins_file_name name;
 	struct stat st;
 	int fd, ret;
 
-	if (stat(volume_path, &st) < 0)
-		return err_set(-errno, "%s: %s", volume_path, strerror(errno));
+	if (stat(device, &st) < 0)
+		return err_set(-errno, "%s: %s", device, strerror(errno));
 	pins_file_name(&st, &name);
 	fd = read_find_for(name.s, geteuid());
 	if (fd < 0)
 		fd = read_find_for(name.s, read_owner_uid(&st));
 	if (fd < 0)
-		return err_set(-ENOENT, "%s: nobody has published pins of it", volume_path);
+		return err_set(-ENOENT, "%s: nobody has published pins of it", device);
 	ret = read_file(fd, uuid, owner, fn, ctx);
 	close(fd);
-	return ret;
-}
-
-/* The table is named after the first device, which may be named anywhere in the list. */
-int pins_table_read(const char *volume_path, const uint8_t uuid[16], struct pins_owner *owner,
-		    int (*fn)(void *ctx, const struct pins_entry *e), void *ctx)
-{
-	struct pm_names names;
-	int ret = pm_names(volume_path, &names);
-
-	if (ret)
-		return ret;
-	ret = -ENOENT;
-	for (unsigned i = 0; i < names.n && ret == -ENOENT; i++)
-		ret = read_member(names.name[i], uuid, owner, fn, ctx);
-	pm_names_free(&names);
 	return ret;
 }

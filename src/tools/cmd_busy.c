@@ -150,7 +150,7 @@ static int show(const char *path, bool json)
 
 	if (err)
 		return tool_fail(err, "%s", path);
-	err = look_pins_read(path, &b.look, &b.pins);
+	err = look_pins_read(&b.look, &b.pins);
 	if (!err)
 		err = json ? print_json(&b, &status) : print_text(&b);
 	if (err)

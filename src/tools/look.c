@@ -154,9 +154,10 @@ static int collect_one(void *ctx, const struct pins_entry *e)
 	return 0;
 }
 
-int look_pins_read(const char *path, const struct look *l, struct look_pins *out)
+int look_pins_read(const struct look *l, struct look_pins *out)
 {
 	static const struct timespec pause = {.tv_nsec = TABLE_PAUSE_NS};
+	const struct pm *medium = l->img ? check_image_medium(l->img) : l->medium;
 	struct collect c = {.l = l, .p = out};
 	unsigned tries;
 	int err = -EBADMSG;
@@ -168,7 +169,7 @@ int look_pins_read(const char *path, const struct look *l, struct look_pins *out
 			nanosleep(&pause, NULL);
 		look_pins_free(out);
 		out->published = true;
-		err = pins_table_read(path, l->geo.uuid, &out->owner, collect_one, &c);
+		err = pins_table_read(medium->member[0].path, l->geo.uuid, &out->owner, collect_one, &c);
 	}
 	if (!err)
 		return 0;
@@ -180,7 +181,7 @@ int look_pins_read(const char *path, const struct look *l, struct look_pins *out
 
 int look_pins_try(const char *path, const struct look *l, struct look_pins *out)
 {
-	int err = look_pins_read(path, l, out);
+	int err = look_pins_read(l, out);
 
 	if (err != -EBADMSG)
 		return err;

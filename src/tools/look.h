@@ -64,7 +64,7 @@ struct look_pins {
 
 /* The pins that the owner has published, or that a dead one has left. -EBADMSG: the table is damaged; -ENOMEM. That there
  * is none is no error. */
-int look_pins_read(const char *path, const struct look *l, struct look_pins *out);
+int look_pins_read(const struct look *l, struct look_pins *out);
 /* The same for those who have more to show: a damaged table is told on standard error, and there are no pins. */
 int look_pins_try(const char *path, const struct look *l, struct look_pins *out);
 void look_pins_free(struct look_pins *p);

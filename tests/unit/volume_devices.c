@@ -1,6 +1,7 @@
 /* A volume of several devices: names and their order, what is refused, what lies across the border of two, damage to their
  * superblocks, a kill. */
 #include "view_vol.h"
+#include "check/image.h"
 #include "file/volume.h"
 #include "pin/pins.h"
 
@@ -419,6 +420,48 @@ static void test_kill(void)
 	}
 }
 
+/* Pins a file of the volume, and dies. */
+static void dies_with_a_pin(const char *order)
+{
+	struct hf_pin_options po = {.struct_size = sizeof(po), .tag = "of the dead"};
+	struct iovec iov;
+	hf_volume *vol;
+	hf_pin_id id;
+	hf_file *f;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		vol = vol_mount(named(order), 0);
+		write_seeded(vol, "/pinned", BLK, 1);
+		OK(hf_open(vol, "/pinned", HF_O_RDWR, 0, &f));
+		OK(hf_pin(f, 0, BLK, &po, &iov, &(size_t){1}, &id));
+		_exit(0);
+	}
+	waitpid(pid, NULL, 0);
+}
+
+/* Of a device that was a volume of its own the list of pins of those days is still there: it is not this volume's, whose is found
+ * however the devices are named. */
+static void test_pins_of_before(void)
+{
+	static const char *const orders[] = {"ab", "ba"};
+	struct check_image *img;
+	uint64_t records, held;
+
+	make("b", 8 * MIB);
+	dies_with_a_pin("b");
+	make("ab", 8 * MIB);
+	dies_with_a_pin("ab");
+	for (int i = 0; i < 2; i++) {
+		held = 0;
+		OK(check_image_open_how(named(orders[i]), CHECK_IMAGE_WRITE, &img, &records));
+		for (uint64_t w = 0; w < 16 * MIB / BLK / 64; w++)
+			held += (uint64_t)__builtin_popcountll(img->held[w]);
+		check_image_close(&img);
+		CU_ASSERT_EQUAL(held, 1);
+	}
+}
+
 /* ---- two who want the same devices in different order: one gets them */
 
 static void *want(void *arg)
@@ -469,6 +512,7 @@ int main(void)
 	    {"views and pins across the border", test_views},
 	    {"filled up", test_full},
 	    {"a kill", test_kill},
+	    {"pins of the dead, and of the dead before", test_pins_of_before},
 	    {"two who want the same", test_race},
 	};
 	int failed;
