@@ -4,7 +4,10 @@
  * fullest first, and open a whole one only if no partial one that is looked at has a run of the
  * wanted length *and* little of the free space is in partial frames; otherwise they take a shorter
  * run. That bounds the part of the free space that is not in whole frames, whatever the lengths of
- * the holes. */
+ * the holes.
+ *
+ * Each search is one in a window of frames: first in those that are preferred, then in all. A window
+ * may begin and end inside a group. */
 #include "space/internal.h"
 
 #define ALLOC_LARGE	 64u /* from here on a frame of its own is no waste */
@@ -29,9 +32,10 @@ enum alloc_how {
 };
 
 struct alloc_req {
-	uint32_t want;
+	uint64_t want; /* blocks, or frames */
 	unsigned int flags;
-	uint64_t hint; /* block; 0: none */
+	uint64_t hint; /* block, or frame; 0: none. In the window */
+	struct window in;
 };
 
 struct alloc_run {
@@ -58,6 +62,53 @@ static uint32_t alloc_near_get(struct space *s)
 static void alloc_near_set(struct space *s, uint32_t group)
 {
 	alloc_near[s->id % ALLOC_NEAR].group = group;
+}
+
+/* ---- windows */
+
+static struct window alloc_window(const struct space *s, uint64_t first, uint64_t end)
+{
+	uint32_t group = (uint32_t)(first >> s->group_shift);
+
+	return (struct window){first, end, group,
+			       (uint32_t)((end - 1) >> s->group_shift) + 1 - group};
+}
+
+static struct window alloc_everywhere(const struct space *s)
+{
+	return (struct window){0, s->geo->nframes, 0, s->ngroups};
+}
+
+void space_prefer(struct space *s, frame_t first, uint64_t n)
+{
+	HF_ASSERT(n > 0 && first.v + n <= s->geo->nframes && s->nprefer < PM_MEMBERS_MAX);
+	s->prefer[s->nprefer++] = alloc_window(s, first.v, first.v + n);
+}
+
+/* The first frame with a bit at or behind 'rel' that is in the window; counted from the group's. */
+static uint64_t alloc_next(const struct bits *b, const struct group *g, const struct window *in,
+			   uint64_t rel)
+{
+	if (g->first + rel < in->first)
+		rel = in->first - g->first;
+	rel = bits_next(b, rel);
+	return rel != BITS_NONE && g->first + rel < in->end ? rel : BITS_NONE;
+}
+
+/* The group to begin with, and the i-th behind it. */
+static uint32_t alloc_nth_group(const struct window *in, uint32_t from, uint32_t i)
+{
+	return in->group + (from - in->group + i) % in->ngroups;
+}
+
+static uint32_t alloc_from(struct space *s, const struct alloc_req *req, uint64_t near)
+{
+	uint32_t from = req->hint ? (uint32_t)(near >> s->group_shift) : alloc_near_get(s);
+	const struct window *in = &req->in;
+
+	return from >= in->group && from - in->group < in->ngroups
+		   ? from
+		   : in->group + from % in->ngroups;
 }
 
 /* ---- how much may be taken */
@@ -156,8 +207,8 @@ static unsigned int alloc_nth_class(unsigned int i, unsigned int fit)
 }
 
 /* A few of the partial frames of g. */
-static void alloc_look_partial(const struct space *s, struct group *g, unsigned int want,
-			       bool short_too, struct alloc_run *best)
+static void alloc_look_partial(const struct space *s, struct group *g, const struct window *in,
+			       unsigned int want, bool short_too, struct alloc_run *best)
 {
 	unsigned int fit = frames_class(min_u64(want, HF_BLOCKS_PER_FRAME - 1)), looks = 0;
 	unsigned int classes = short_too ? FRAMES_CLASSES : FRAMES_CLASSES - fit;
@@ -167,7 +218,7 @@ static void alloc_look_partial(const struct space *s, struct group *g, unsigned 
 		uint64_t rel = 0;
 
 		for (unsigned int k = 0; k < 2; k++, rel++) {
-			rel = bits_next(&g->part[class], rel);
+			rel = alloc_next(&g->part[class], g, in, rel);
 			if (rel == BITS_NONE)
 				break;
 			alloc_look(s, g, g->first + rel, want, best);
@@ -179,15 +230,15 @@ static void alloc_look_partial(const struct space *s, struct group *g, unsigned 
 }
 
 /* A whole frame at or behind 'near', else any. */
-static bool alloc_look_fresh(const struct space *s, struct group *g, uint64_t near,
-			     unsigned int want, struct alloc_run *best)
+static bool alloc_look_fresh(const struct space *s, struct group *g, const struct window *in,
+			     uint64_t near, unsigned int want, struct alloc_run *best)
 {
 	uint64_t rel = BITS_NONE;
 
 	if (near >= g->first && near < g->first + g->nframes)
-		rel = bits_next(&g->whole, near - g->first);
+		rel = alloc_next(&g->whole, g, in, near - g->first);
 	if (rel == BITS_NONE)
-		rel = bits_next(&g->whole, 0);
+		rel = alloc_next(&g->whole, g, in, 0);
 	if (rel == BITS_NONE || frames_zero_lines_locked(s, g, g->first + rel, 1) == 0)
 		return false;
 	*best = (struct alloc_run){.f = g->first + rel, .len = want, .avail = HF_BLOCKS_PER_FRAME};
@@ -201,17 +252,18 @@ static void alloc_search_locked(struct space *s, struct group *g, const struct a
 
 	best->len = 0;
 	if (how == ALLOC_FRESH) {
-		alloc_look_fresh(s, g, near, want, best);
+		alloc_look_fresh(s, g, &req->in, near, want, best);
 		return;
 	}
 	if (req->hint && space_group_of(s, near) == g)
 		alloc_look(s, g, near, want, best);
-	if (best->len < want && g->cur != FRAMES_NONE && want < ALLOC_LARGE)
+	if (best->len < want && g->cur >= req->in.first && g->cur < req->in.end &&
+	    want < ALLOC_LARGE)
 		alloc_look(s, g, g->cur, want, best);
 	if (best->len < want)
-		alloc_look_partial(s, g, want, how != ALLOC_GOOD, best);
+		alloc_look_partial(s, g, &req->in, want, how != ALLOC_GOOD, best);
 	if (how == ALLOC_ANY && best->len == 0)
-		alloc_look_fresh(s, g, near, want, best);
+		alloc_look_fresh(s, g, &req->in, near, want, best);
 	if ((how == ALLOC_GOOD && best->len < want) ||
 	    (how == ALLOC_SHORT && best->len < want / ALLOC_SHORTEST))
 		best->len = 0;
@@ -284,15 +336,15 @@ static int alloc_at_hint(struct space *s, const struct alloc_req *req, struct me
 	return err;
 }
 
-/* ---- over all groups */
+/* ---- over the groups */
 
 /* How to go on where no partial frame had a run of the wanted length; *most: the group that has
  * most of the free blocks that are not in whole frames. */
-static enum alloc_how alloc_loose(const struct space *s, uint32_t *most)
+static enum alloc_how alloc_loose(const struct space *s, const struct window *in, uint32_t *most)
 {
 	uint64_t free_sum = 0, loose_sum = 0, best = 0;
 
-	for (uint32_t i = 0; i < s->ngroups; i++) {
+	for (uint32_t i = in->group; i < in->group + in->ngroups; i++) {
 		uint64_t n = count_get(&s->groups[i].free);
 		uint64_t whole = count_get(&s->groups[i].whole_frames) * HF_BLOCKS_PER_FRAME;
 		uint64_t loose = n > whole ? n - whole : 0;
@@ -312,8 +364,8 @@ static enum alloc_how alloc_loose(const struct space *s, uint32_t *most)
 static int alloc_rotate(struct space *s, uint32_t from, const struct alloc_req *req,
 			enum alloc_how how, struct mext *out)
 {
-	for (uint32_t i = 0; i < s->ngroups; i++) {
-		uint32_t at = (from + i) % s->ngroups;
+	for (uint32_t i = 0; i < req->in.ngroups; i++) {
+		uint32_t at = alloc_nth_group(&req->in, from, i);
 		int err = alloc_in_group(s, &s->groups[at], req, how, out);
 
 		if (!err && !req->hint)
@@ -324,10 +376,9 @@ static int alloc_rotate(struct space *s, uint32_t from, const struct alloc_req *
 	return -ENOSPC;
 }
 
-static int alloc_blocks(struct space *s, const struct alloc_req *req, struct mext *out)
+static int alloc_blocks_in(struct space *s, const struct alloc_req *req, struct mext *out)
 {
-	uint32_t from = req->hint ? (uint32_t)(req->hint / HF_BLOCKS_PER_FRAME >> s->group_shift)
-				  : alloc_near_get(s);
+	uint32_t from = alloc_from(s, req, req->hint / HF_BLOCKS_PER_FRAME);
 	uint32_t most = from;
 	int err = -ENOSPC;
 
@@ -341,7 +392,7 @@ static int alloc_blocks(struct space *s, const struct alloc_req *req, struct mex
 
 		err = alloc_in_group(s, &s->groups[from], req, ALLOC_GOOD, out);
 		if (err == -ENOSPC)
-			how = alloc_loose(s, &most);
+			how = alloc_loose(s, &req->in, &most);
 		if (how != ALLOC_FRESH)
 			err = alloc_in_group(s, &s->groups[most], req, how, out);
 		if (!err && !req->hint)
@@ -357,8 +408,8 @@ static int alloc_blocks(struct space *s, const struct alloc_req *req, struct mex
 /* ---- whole frames */
 
 /* Takes up to n free frames from f on, all of one group. Returns how many, or a negative errno. */
-static int64_t alloc_take_frames_locked(struct space *s, struct group *g, uint64_t f, uint64_t n,
-					unsigned int flags)
+static int64_t alloc_take_frames_locked(struct space *s, struct group *g,
+					const struct alloc_req *req, uint64_t f, uint64_t n)
 {
 	uint64_t room;
 	bool low;
@@ -366,7 +417,8 @@ static int64_t alloc_take_frames_locked(struct space *s, struct group *g, uint64
 
 	if (err)
 		return err;
-	room = alloc_room(s, g, n * HF_BLOCKS_PER_FRAME, flags, &low) / HF_BLOCKS_PER_FRAME;
+	n = min_u64(n, req->in.end - f);
+	room = alloc_room(s, g, n * HF_BLOCKS_PER_FRAME, req->flags, &low) / HF_BLOCKS_PER_FRAME;
 	n = min_u64(n, bits_run(&g->whole, f - g->first, min_u64(n, room)));
 	n = frames_zero_lines_locked(s, g, f, n);
 	if (n > 0)
@@ -391,54 +443,54 @@ static uint64_t alloc_free_behind(const struct space *s, const struct group *g, 
 /* The first run of at least 'want' frames in g, else the longest of those looked at. Returns its
  * length. */
 static uint64_t alloc_find_frames_locked(const struct space *s, const struct group *g,
-					 uint64_t near, uint64_t want, uint64_t *at)
+					 const struct alloc_req *req, uint64_t *at)
 {
-	uint64_t rel, best = 0;
+	uint64_t rel, best = 0, near = req->hint, want = req->want;
 	unsigned int runs = 0;
 
 	rel = near >= g->first && near < g->first + g->nframes
-		  ? bits_next(&g->whole, near - g->first)
+		  ? alloc_next(&g->whole, g, &req->in, near - g->first)
 		  : BITS_NONE;
 	if (rel == BITS_NONE)
-		rel = bits_next(&g->whole, 0);
+		rel = alloc_next(&g->whole, g, &req->in, 0);
 	for (; rel != BITS_NONE && runs < ALLOC_RUNS; runs++) {
 		uint64_t n = bits_run(&g->whole, rel, want), whole = n;
 
 		if (n < want && rel + n == g->nframes)
 			whole += alloc_free_behind(s, g, want - n);
+		whole = min_u64(whole, req->in.end - g->first - rel);
 		if (whole > best) {
 			best = whole;
 			*at = g->first + rel;
 		}
 		if (best >= want)
 			break;
-		rel = bits_next(&g->whole, rel + n);
+		rel = alloc_next(&g->whole, g, &req->in, rel + n);
 	}
 	return best;
 }
 
 /* The best place for 'want' frames: takes the first part of it. Returns how many frames, or a
  * negative errno. */
-static int64_t alloc_frames_somewhere(struct space *s, uint64_t want, uint64_t near,
-				      unsigned int flags, uint64_t *first)
+static int64_t alloc_frames_somewhere(struct space *s, const struct alloc_req *req, uint64_t *first)
 {
-	uint32_t from = near ? (uint32_t)(near >> s->group_shift) : alloc_near_get(s);
-	uint64_t best = 0;
+	uint32_t from = alloc_from(s, req, req->hint);
+	uint64_t best = 0, want = req->want;
 
-	for (uint32_t i = 0; i < s->ngroups && best < want; i++) {
-		struct group *g = &s->groups[(from + i) % s->ngroups];
+	for (uint32_t i = 0; i < req->in.ngroups && best < want; i++) {
+		struct group *g = &s->groups[alloc_nth_group(&req->in, from, i)];
 		uint64_t at = 0, n;
 
 		if (count_get(&g->whole_frames) == 0)
 			continue;
 		mtx_lock(&g->lock);
-		n = alloc_find_frames_locked(s, g, near, want, &at);
+		n = alloc_find_frames_locked(s, g, req, &at);
 		if (n > best) {
 			best = n;
 			*first = at;
 		}
 		if (n >= want) {
-			int64_t got = alloc_take_frames_locked(s, g, at, want, flags);
+			int64_t got = alloc_take_frames_locked(s, g, req, at, want);
 
 			mtx_unlock(&g->lock);
 			return got;
@@ -450,7 +502,7 @@ static int64_t alloc_frames_somewhere(struct space *s, uint64_t want, uint64_t n
 		int64_t got;
 
 		mtx_lock(&g->lock);
-		got = alloc_take_frames_locked(s, g, *first, want, flags);
+		got = alloc_take_frames_locked(s, g, req, *first, want);
 		mtx_unlock(&g->lock);
 		return got;
 	}
@@ -458,17 +510,18 @@ static int64_t alloc_frames_somewhere(struct space *s, uint64_t want, uint64_t n
 }
 
 /* Goes on from f at the start of a group. */
-static uint64_t alloc_frames_behind(struct space *s, uint64_t f, uint64_t want, unsigned int flags)
+static uint64_t alloc_frames_behind(struct space *s, const struct alloc_req *req, uint64_t f,
+				    uint64_t want)
 {
 	uint64_t n = 0;
 
-	while (n < want && f + n < s->geo->nframes &&
+	while (n < want && f + n < req->in.end &&
 	       ((f + n) & ((1ull << s->group_shift) - 1)) == 0) {
 		struct group *g = space_group_of(s, f + n);
 		int64_t got;
 
 		mtx_lock(&g->lock);
-		got = alloc_take_frames_locked(s, g, f + n, want - n, flags);
+		got = alloc_take_frames_locked(s, g, req, f + n, want - n);
 		mtx_unlock(&g->lock);
 		if (got <= 0)
 			break;
@@ -477,31 +530,65 @@ static uint64_t alloc_frames_behind(struct space *s, uint64_t f, uint64_t want, 
 	return n;
 }
 
-static int alloc_frames(struct space *s, uint64_t want, uint64_t near, unsigned int flags,
-			struct mext *out)
+static int alloc_frames_in(struct space *s, const struct alloc_req *req, struct mext *out)
 {
-	uint64_t first = near;
+	uint64_t near = req->hint, first = near;
 	int64_t got = 0;
 
 	if (near) {
 		struct group *g = space_group_of(s, near);
 
 		mtx_lock(&g->lock);
-		got = alloc_take_frames_locked(s, g, near, want, flags);
+		got = alloc_take_frames_locked(s, g, req, near, req->want);
 		mtx_unlock(&g->lock);
 	}
-	if (got == 0 && !(flags & SPACE_EXACT))
-		got = alloc_frames_somewhere(s, want, near, flags, &first);
+	if (got == 0 && !(req->flags & SPACE_EXACT))
+		got = alloc_frames_somewhere(s, req, &first);
 	if (got < 0)
 		return (int)got;
 	if (got == 0)
 		return -ENOSPC;
 	if (!near)
 		alloc_near_set(s, (uint32_t)(first >> s->group_shift));
-	got += (int64_t)alloc_frames_behind(s, first + (uint64_t)got, want - (uint64_t)got, flags);
+	got += (int64_t)alloc_frames_behind(s, req, first + (uint64_t)got,
+					    req->want - (uint64_t)got);
 	*out =
 	    (struct mext){MBLK(first * HF_BLOCKS_PER_FRAME), (uint64_t)got * HF_BLOCKS_PER_FRAME};
 	return 0;
+}
+
+/* ---- in the windows that are preferred, then everywhere */
+
+/* hint_frame: of the hint. A hint outside of a window is none there: who prefers a place does not
+ * want his file to go on at another one. */
+static int alloc_windows(struct space *s, struct alloc_req *req, uint64_t hint_frame,
+			 int (*search)(struct space *, const struct alloc_req *, struct mext *),
+			 struct mext *out)
+{
+	uint64_t hint = req->hint;
+	unsigned int n = req->flags & SPACE_EXACT ? 0 : s->nprefer;
+	int err;
+
+	for (unsigned int i = 0; i < n; i++) {
+		req->in = s->prefer[i];
+		req->hint = hint_frame >= req->in.first && hint_frame < req->in.end ? hint : 0;
+		err = search(s, req, out);
+		if (err != -ENOSPC)
+			return err;
+	}
+	req->in = alloc_everywhere(s);
+	req->hint = hint;
+	return search(s, req, out);
+}
+
+static int alloc_blocks(struct space *s, struct alloc_req *req, struct mext *out)
+{
+	return alloc_windows(s, req, req->hint / HF_BLOCKS_PER_FRAME, alloc_blocks_in, out);
+}
+
+static int alloc_frames(struct space *s, struct alloc_req *req, struct mext *out)
+{
+	return alloc_windows(s, req, req->hint, alloc_frames_in, out);
 }
 
 /* ---- with a transaction */
@@ -604,18 +691,20 @@ int space_alloc(struct space *s, struct txn *t, uint32_t want, mblk_t hint, unsi
 int space_alloc_frames(struct space *s, struct txn *t, uint64_t want, frame_t hint,
 		       unsigned int flags, mblk_t *first, uint64_t *got)
 {
-	uint64_t near = hint.v < s->geo->nframes ? hint.v : 0;
+	struct alloc_req req = {.want = want, .flags = flags, .hint = hint.v};
 	struct mext x = {MBLK_NULL, 0};
 	int round = 0, err;
 
 	HF_ASSERT(want > 0);
+	if (hint.v >= s->geo->nframes)
+		req.hint = 0;
 	*first = MBLK_NULL;
 	*got = 0;
-	err = alloc_frames(s, want, near, flags, &x);
+	err = alloc_frames(s, &req, &x);
 	/* A frame may be waiting whole for the checkpoint, if that many blocks are. */
 	while (err == -ENOSPC && !(flags & SPACE_EXACT) &&
 	       alloc_regain(s, &round, HF_BLOCKS_PER_FRAME))
-		err = alloc_frames(s, want, near, flags, &x);
+		err = alloc_frames(s, &req, &x);
 	if (!err)
 		err = alloc_hand_over(s, t, &x);
 	else if (err == -ENOSPC && !(flags & SPACE_EXACT))

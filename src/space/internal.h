@@ -84,6 +84,12 @@ struct group {
 	struct slab recs;   /* of struct busy_rec */
 };
 
+/* Where the allocator looks: frames [first, end), and the groups that have any of them. */
+struct window {
+	uint64_t first, end;
+	uint32_t group, ngroups;
+};
+
 struct space {
 	struct pm *pm;
 	const struct geo *geo;
@@ -93,6 +99,8 @@ struct space {
 	struct group *groups;
 	uint32_t ngroups;
 	unsigned int group_shift;
+	struct window prefer[PM_MEMBERS_MAX]; /* looked in before all of the volume; set at mount */
+	unsigned int nprefer;
 	_Atomic uint32_t threads; /* that allocated here; spreads them over the groups */
 	uint64_t blocks;	  /* that the allocator owns */
 	uint64_t reserve, meta;	  /* blocks kept back from file data */

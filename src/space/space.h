@@ -49,6 +49,9 @@ struct mext { mblk_t first; uint64_t n; };
 
 int space_open(struct pm *pm, const struct geo *geo, struct journal *j, struct space **out);	/* reads all lines */
 void space_close(struct space **s);
+/* From now on what is allocated is looked for first in [first, first+n), in the order of these calls, and then everywhere; up to
+ * PM_MEMBERS_MAX of them. Whole frames are looked for everywhere before parts of frames are. Before anybody allocates. */
+void space_prefer(struct space *s, frame_t first, uint64_t n);
 
 /* 1 to 'want' contiguous blocks inside one frame, near 'hint' (MBLK_NULL: anywhere; small allocations come from frames that
  * are already partly used). The blocks are held at once, their bits are added to t, and what was held is let go when t is

@@ -638,6 +638,45 @@ static void test_frames_over_groups(void)
 
 /* ---- opening */
 
+static void frames_at(struct vol *v, uint64_t hint, unsigned int flags, uint64_t want, uint64_t first, uint64_t n)
+{
+	struct txn *t = txn_begin(v->j);
+	uint64_t got = 0;
+	mblk_t at;
+
+	CU_ASSERT_EQUAL(space_alloc_frames(v->s, t, want, FRAME(hint), flags, &at, &got), 0);
+	CU_ASSERT_EQUAL(at.v, 512 * first);
+	CU_ASSERT_EQUAL(got, n);
+	CU_ASSERT_EQUAL(txn_commit(t, NULL), 0);
+}
+
+/* Windows that begin and end inside a group of 64 frames, and one over the border of two: nothing goes beyond them while they have
+ * room. */
+static void test_prefer(void)
+{
+	struct mext x;
+	struct vol v;
+
+	vol_open(&v, 256 * MIB, NULL);
+	space_prefer(v.s, FRAME(10), 3);
+	space_prefer(v.s, FRAME(62), 4);
+	space_prefer(v.s, FRAME(100), 9);
+	frames_at(&v, 104, SPACE_EXACT, 1, 104, 1);
+	frames_at(&v, 12, 0, 8, 12, 1); /* at the hint, to the end of the window */
+	frames_at(&v, 30, 0, 8, 10, 2); /* a hint elsewhere is none */
+	frames_at(&v, 0, 0, 8, 62, 4);
+	frames_at(&v, 0, 0, 6, 100, 4); /* no shorter than the one that goes on behind the window */
+	for (uint64_t taken = 0; taken < 4 * 512; taken += x.n) {
+		x = vol_alloc(&v, 7, 0);
+		CU_ASSERT_FATAL(x.n > 0 && x.first.v >= 105 * 512 && x.first.v + x.n <= 109 * 512);
+	}
+	for (uint32_t want = 512; want > 0; want /= 8) {
+		x = vol_alloc(&v, want, 0);
+		CU_ASSERT_EQUAL(x.n, want);
+	}
+	vol_close(&v);
+}
+
 static void test_reopen(void)
 {
 	struct vol v;
@@ -720,6 +759,7 @@ static const struct hf_case cases[] = {
     {"small_fill_partial_frames", test_small_fill_partial_frames},
     {"frames_adjacent", test_frames_adjacent},
     {"frames_over_groups", test_frames_over_groups},
+    {"prefer", test_prefer},
     {"reopen", test_reopen},
     {"fixed_blocks_marked_free", test_fixed_blocks_marked_free},
     {"scribbled_line", test_scribbled_line},
