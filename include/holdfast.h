@@ -109,6 +109,7 @@ enum hf_mount_flags {
 	HF_MOUNT_NO_MSYNC = 2,		/* files that are not on DAX: no msync; survives a process crash, not a power failure */
 	HF_MOUNT_FORCE_CACHE_LINE = 4,	/* claim cache-line granularity whatever the medium says (benchmarks on tmpfs) */
 	HF_MOUNT_NOATIME = 8,		/* reading changes no access times */
+	HF_MOUNT_NUMA_NODE = 16,	/* numa_node counts */
 };
 struct hf_mount_options {
 	size_t struct_size;
@@ -116,12 +117,15 @@ struct hf_mount_options {
 	uint32_t max_cached_inodes;	/* 0: 65536 */
 	uint32_t uid, gid;		/* owner of what the path functions create; set use_ids, else the process's */
 	bool use_ids;
+	int32_t numa_node;		/* with HF_MOUNT_NUMA_NODE: what this mount allocates is taken from the volume's devices on this node
+					 * (hf_devices) as long as they have room, then from the others. Where data is already, it stays */
 	const uint8_t *uuid;		/* 16 bytes: mount this volume and no other; NULL: whichever is there */
 	void *reserved[3];
 };
 /* Opens the volume at path, recovers it if needed, takes the exclusive lock. opts may be NULL. -EBUSY: another process has
  * it (its pid is in the sentence); -EPERM: others than owner and group may write to it (so too hf_format, hf_check: it is verified where it
- * lies, and whoever can change it meanwhile could do harm); -EINVAL: no holdfast volume; -ENXIO: another one than uuid says (two devices swapped); -EBADMSG, -EUCLEAN: damaged (fsck.holdfast); -EIO: bad media where
+ * lies, and whoever can change it meanwhile could do harm); -EINVAL: no holdfast volume, or numa_node is one that no device of it is on (the
+ * sentence lists those there are; files are on none); -ENXIO: another one than uuid says (two devices swapped); -EBADMSG, -EUCLEAN: damaged (fsck.holdfast); -EIO: bad media where
  * metadata is (read-only, it may still do); -EOPNOTSUPP:
  * unknown feature (its name is in the sentence). Time does not grow with the data. */
 HF_API int hf_mount(hf_volume **out, const char *path, const struct hf_mount_options *opts);

@@ -17,7 +17,8 @@ static struct pool volume_pool = {
 };
 
 #define MOUNT_KNOWN                                                                                \
-	((unsigned)(HF_MOUNT_RDONLY | HF_MOUNT_NO_MSYNC | HF_MOUNT_FORCE_CACHE_LINE | HF_MOUNT_NOATIME))
+	((unsigned)(HF_MOUNT_RDONLY | HF_MOUNT_NO_MSYNC | HF_MOUNT_FORCE_CACHE_LINE | HF_MOUNT_NOATIME |      \
+		    HF_MOUNT_NUMA_NODE))
 
 static int volume_options(struct hf_mount_options *to, const struct hf_mount_options *from)
 {
@@ -71,6 +72,48 @@ static int volume_open_bad(const struct hf_volume *vol, int err)
 		       (unsigned long long)pm_bad_first(pm));
 }
 
+/* ---- the node that is preferred */
+
+static bool volume_on_node(const struct pm *pm, int node)
+{
+	for (unsigned int i = 0; i < pm->nmembers; i++)
+		if (node >= 0 && pm->member[i].numa_node == node)
+			return true;
+	return false;
+}
+
+static int volume_check_node(const struct pm *pm, const struct hf_mount_options *opts)
+{
+	char list[16 * PM_MEMBERS_MAX] = "";
+	size_t len = 0;
+
+	if (!(opts->flags & HF_MOUNT_NUMA_NODE) || volume_on_node(pm, opts->numa_node))
+		return 0;
+	for (unsigned int i = 0; i < pm->nmembers; i++) {
+		int node = pm->member[i].numa_node;
+		bool new = node >= 0;
+
+		for (unsigned int k = 0; k < i; k++)
+			new = new && pm->member[k].numa_node != node;
+		if (new)
+			len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%d", len ? ", " : "", node);
+	}
+	return err_set(-EINVAL, "%s: no device of the volume is on NUMA node %d: %s%s", pm->path, (int)opts->numa_node,
+		       len ? "they are on " : "of none of them a node is known; mount it without the option", list);
+}
+
+static void volume_prefer_node(struct fs *fs, const struct hf_mount_options *opts)
+{
+	for (unsigned int i = 0; i < fs->pm->nmembers && opts->flags & HF_MOUNT_NUMA_NODE; i++) {
+		const struct pm_member *m = &fs->pm->member[i];
+		uint64_t first = m->base.v / HF_FRAME_SIZE, end = first + m->bytes / HF_FRAME_SIZE;
+
+		end = min_u64(end, fs->geo.nframes);
+		if (m->numa_node == opts->numa_node && first < end)
+			space_prefer(fs->space, FRAME(first), end - first);
+	}
+}
+
 /* Journal, space, inodes, orphans: each needs those before it. On failure what was opened is
  * closed. */
 static int volume_open_layers(struct hf_volume *vol, const struct hf_mount_options *opts)
@@ -87,6 +130,7 @@ static int volume_open_layers(struct hf_volume *vol, const struct hf_mount_optio
 	err = space_open(fs->pm, &fs->geo, fs->journal, &fs->space);
 	if (err)
 		goto out_journal;
+	volume_prefer_node(fs, opts);
 	err = itable_open(fs, opts->max_cached_inodes);
 	if (err)
 		goto out_space;
@@ -172,6 +216,8 @@ int volume_open(struct pm *pm, const struct hf_mount_options *opts, struct hf_vo
 		goto out_vol;
 	}
 	err = volume_expected(vol, opts->uuid);
+	if (!err)
+		err = volume_check_node(pm, opts);
 	if (err)
 		goto out_vol;
 	if (vol->fs.geo.repairing) {

@@ -55,6 +55,10 @@ static int mount_volume(struct mount *m)
 		opts.flags |= HF_MOUNT_NOATIME;
 	if (m->opt.no_msync)
 		opts.flags |= HF_MOUNT_NO_MSYNC;
+	if (m->opt.on_node) {
+		opts.flags |= HF_MOUNT_NUMA_NODE;
+		opts.numa_node = (int32_t)m->opt.numa_node;
+	}
 	if (m->opt.this_uuid)
 		opts.uuid = m->opt.uuid;
 	err = hf_mount(&m->vol, m->opt.volume, &opts);

@@ -22,6 +22,8 @@ struct mount_options {
 	bool nosuid, nodev, noexec, noatime, sync, dirsync;
 	bool foreground, debug;
 	unsigned max_threads, max_inodes;	/* 0: the default */
+	bool on_node;
+	unsigned numa_node;
 	bool this_uuid;
 	uint8_t uuid[16];
 };

@@ -71,6 +71,19 @@ static int option_number(const char *text, const char *name, unsigned *out)
 	return -1;
 }
 
+static int option_node(struct mount_options *o, const char *text)
+{
+	uint64_t n;
+
+	if (strncmp(text, "numa_node=", 10) != 0)
+		return 0;
+	if (!tool_parse_number(text + 10, 10, INT_MAX, &n))
+		return tool_usage("option '%s': numa_node takes the number of a node", text);
+	o->on_node = true;
+	o->numa_node = (unsigned)n;
+	return -1;
+}
+
 static int option_uuid(struct mount_options *o, const char *text)
 {
 	if (strncmp(text, "uuid=", 5) != 0)
@@ -88,6 +101,8 @@ static int option_one(struct mount_options *o, const char *name, bool sloppy)
 	ret = option_number(name, "max_threads", &o->max_threads);
 	if (!ret)
 		ret = option_number(name, "max_inodes", &o->max_inodes);
+	if (!ret)
+		ret = option_node(o, name);
 	if (!ret)
 		ret = option_uuid(o, name);
 	if (ret)
@@ -125,6 +140,7 @@ static int print_help(void)
 	     "  -o uuid=UUID          only this volume ('holdfast info' shows it), should another be there\n"
 	     "  -o max_threads=N      threads that serve at most (10)\n"
 	     "  -o max_inodes=N       inodes in use at a time at most (65536)\n"
+	     "  -o numa_node=N        of several devices, fill those on this NUMA node first\n"
 	     "  -o nosuid, nodev, noexec, sync, dirsync\n"
 	     "                        as for mount(8)\n"
 	     "  -h, --help            this text\n"

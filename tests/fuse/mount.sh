@@ -64,6 +64,8 @@ says "cannot mount: $tmp/zeros" mount.holdfast "$tmp/zeros" "$dir"
 says "unknown option 'colour'" mount.holdfast "$vol" "$dir" -o ro,colour
 says "unknown option or missing argument: -x" mount.holdfast "$vol" "$dir" -x
 says "takes a number from 1" mount.holdfast "$vol" "$dir" -o max_inodes=none
+says "number of a node" mount.holdfast "$vol" "$dir" -o numa_node=-1
+says "no device of the volume is on NUMA node 0: of none of them a node is known" mount.holdfast "$vol" "$dir" -o numa_node=0
 says "no uuid" mount.holdfast "$vol" "$dir" -o uuid=1234
 says "and not 01234567-89ab-cdef-0123-456789abcdef, which was asked for" mount.holdfast "$vol" "$dir" -o uuid=01234567-89ab-cdef-0123-456789abcdef
 says "cannot be remounted" mount.holdfast "$vol" "$dir" -o remount,ro
