@@ -12,7 +12,7 @@ export LSAN_OPTIONS=${LSAN_OPTIONS:+$LSAN_OPTIONS:}print_suppressions=0
 export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}log_path=$tmp/sanitizer UBSAN_OPTIONS=${UBSAN_OPTIONS:+$UBSAN_OPTIONS:}log_path=$tmp/sanitizer
 
 cleanup() {
-	for d in "$dir" "$tmp/host"; do
+	for d in "$dir" "$tmp/host" "$tmp/user/mnt"; do
 		while grep -q " $d " /proc/mounts; do umount -l "$d" || break; done
 	done
 	rm -rf "$tmp"
@@ -157,8 +157,8 @@ if [ -n "$no_handles" ]; then	# it is made, and then cannot be opened
 	clean "no handles"
 fi
 
-# ---- a user's own volume, on a directory of his
-if command -v setpriv >/dev/null && [ -u "$(command -v fusermount3)" ]; then
+# ---- a user's own volume, on a directory of his. A user's fusermount3 -u looks into /etc/mtab, which the barest of systems have not.
+if [ -e /etc/mtab ] && command -v setpriv >/dev/null && [ -u "$(command -v fusermount3)" ]; then
 	user() { (cd "$tmp/user" && setpriv --reuid=65534 --regid=65534 --clear-groups env PATH="$tmp/user:$PATH" "$@"); }
 	chmod 755 "$tmp"
 	mkdir "$tmp/user" && cp "$1"/{mkfs,mount}.holdfast "$tmp/user" && chown -R 65534:65534 "$tmp/user" && chmod 700 "$tmp/user"
