@@ -575,7 +575,19 @@ HF_API int hf_check(const char *path, const struct hf_check_options *opts, struc
 /* Puts back what a repair changed, from its undo file. -EINVAL: it is of another volume; -ESTALE: something else has changed the
  * volume since, a mount for instance, or another repair was interrupted than the one that made it; -EBADMSG: the file is damaged. Then nothing was put back. */
 HF_API int hf_check_undo(const char *path, const char *undo_path);
-/* The same for a volume that this process has mounted (HF_CHECK_MEDIA: first the reading, while changes go on): changes wait while it runs, so the callbacks must not make any (they
+
+struct hf_grow_options {
+	size_t struct_size;
+	uint64_t *from, *to;		/* where to write the size in bytes before and after, on success; may be NULL */
+};
+/* The volume at path takes all of its device or file, whole frames, which became larger ('truncate -s', 'ndctl'); of several
+ * devices of the last one. opts may be NULL. The volume must not be mounted (-EBUSY), and is verified first: -EUCLEAN if anything is wrong, or a
+ * repair was interrupted. Nothing to take is success. -ENOSPC: what is new has no room for the allocation lines of the whole, 64 bytes a
+ * frame. A device that became smaller is refused (-EUCLEAN), as by a mount: volumes do not shrink. The errors of hf_mount().
+ * Interrupted at any moment, the volume has its old size or the new one, with all that is in it; durable on return. On an error of the
+ * media (-EIO) it has the one or the other. Blocks: as long as hf_check() takes. */
+HF_API int hf_grow(const char *path, const struct hf_grow_options *opts);
+/* hf_check() for a volume that this process has mounted (HF_CHECK_MEDIA: first the reading, while changes go on): changes wait while it runs, so the callbacks must not make any (they
  * would wait for themselves), nor touch pages of views that are not mapped (SIGSEGV). Repairs nothing: those flags are -EINVAL. */
 HF_API int hf_check_mounted(hf_volume *vol, const struct hf_check_options *opts, struct hf_check_result *out);
 

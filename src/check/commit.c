@@ -85,7 +85,7 @@ static int list_blocks(struct commit *m)
 /* Free before the repair and after it, not one of the blocks that it changes, and not pinned. */
 static uint64_t take_free(struct commit *m)
 {
-	for (; m->at < last_block(m->geo); m->at++) {
+	for (; m->at < m->geo->end_data.v; m->at++) {
 		moff_t word = moff_add(m->geo->alloc_off, m->at / 64 * 8);
 		uint64_t used = pm_load64(m->medium, word) | pm_load64(m->img->replayed, word);
 
@@ -275,7 +275,7 @@ static int redo_entry(const struct pm *pm, const struct geo *g, const struct fmt
 	uint64_t to = le64_get(e->to), from = le64_get(e->from);
 	const void *src;
 
-	if (to >= g->nblocks || from < g->first_data.v || from >= last_block(g))
+	if (to >= g->nblocks || from < g->first_data.v || from >= g->end_data.v)
 		return err_set(-EUCLEAN, "the redo list of a repair names a block outside the volume");
 	src = pm_at(pm, mblk_to_moff(MBLK(from)));
 	if (le64_get(e->csum) != content_csum(g, to, src))
@@ -294,7 +294,7 @@ static int redo_walk(const struct pm *pm, const struct geo *g, redo_fn *fn, void
 	for (; at && !err; at = left ? at : 0) {
 		struct fmt_redo r;
 
-		if (at < g->first_data.v || at >= last_block(g))
+		if (at < g->first_data.v || at >= g->end_data.v)
 			return err_set(-EUCLEAN, "the redo list of a repair lies outside the volume");
 		memcpy(&r, pm_at(pm, mblk_to_moff(MBLK(at))), sizeof(r));
 		if (le32_get(r.magic) != FMT_REDO_MAGIC || le64_get(r.self) != at || le64_get(r.csum) != redo_csum(g, &r) ||

@@ -150,7 +150,7 @@ static void find_lost_blocks(struct check *c)
 {
 	uint64_t b, block;
 
-	for (b = c->geo.first_data.v; b < c->geo.nblocks - 1; b++) {
+	for (b = c->geo.first_data.v; b < c->geo.end_data.v; b++) {
 		if (c->owned[b >> 6] >> (b & 63) & 1)
 			continue;
 		block = lost_block(c, MBLK(b));

@@ -211,7 +211,7 @@ static void media_tell(struct check *c, const struct media_hit *hit)
 
 static const char *media_fixed(const struct geo *g, uint64_t b)
 {
-	uint64_t lanes = g->lanes_off.v >> HF_BLOCK_SHIFT;
+	uint64_t lanes = g->lanes_off.v >> HF_BLOCK_SHIFT, lines = g->alloc_off.v >> HF_BLOCK_SHIFT;
 
 	mblk_t at;
 
@@ -224,7 +224,7 @@ static const char *media_fixed(const struct geo *g, uint64_t b)
 		return "a copy of the checkpoint's number";
 	if (b >= FMT_BLK_ITNODE && b < FMT_BLK_ALLOC)
 		return "the beginning of the inode table";
-	if (b >= FMT_BLK_ALLOC && b < lanes)
+	if (b >= lines && b < lines + (geo_lines_bytes(g->nframes) >> HF_BLOCK_SHIFT))
 		return "allocation lines";
 	if (b >= lanes && b < lanes + (g->nlanes * g->lane_bytes >> HF_BLOCK_SHIFT))
 		return "the journal";

@@ -55,7 +55,7 @@ mblk_t check_alloc(struct check *c, uint64_t n)
 {
 	uint64_t b = round_up_u64(max_u64(c->alloc_at, c->geo.first_data.v), n), k;
 
-	for (; b + n < c->geo.nblocks; b += n) {
+	for (; b + n <= c->geo.end_data.v; b += n) {
 		for (k = 0; k < n && is_free(c, b + k); k++)
 			;
 		if (k < n)

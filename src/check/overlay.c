@@ -258,6 +258,8 @@ int check_image_open_how(const char *path, enum check_image_how how, struct chec
 	err = geo_open(path, &args, true, &img->medium);
 	if (!err)
 		err = geo_read(img->medium, &img->geo);
+	if (!err && how != CHECK_IMAGE_READ)
+		err = geo_settle(img->medium, &img->geo);
 	if (!err && (how != CHECK_IMAGE_READ || img->geo.repairing))
 		err = image_writable(img);
 	if (!err && how != CHECK_IMAGE_READ)

@@ -131,7 +131,7 @@ void check_climb_itable(const struct check *c, struct fmt_inode *i)
 	uint64_t entry = fmt_entry_make(key, 1, FBLK(0), FMT_ENT_NODE, MBLK(FMT_BLK_ITNODE), 0), b;
 	unsigned height = 1;
 
-	for (b = c->geo.first_data.v; b < c->geo.nblocks - 1 && height < FMT_MAX_HEIGHT; b++) {
+	for (b = c->geo.first_data.v; b < c->geo.end_data.v && height < FMT_MAX_HEIGHT; b++) {
 		if (pm_load64(c->pm, mblk_to_moff(MBLK(b))) != entry)
 			continue;
 		height++;

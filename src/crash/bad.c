@@ -31,7 +31,7 @@ static uint64_t bad_fixed(const struct explorer *x, uint64_t n)
 static uint64_t bad_used(const struct explorer *x, uint64_t n)
 {
 	const uint8_t *bits = x->dev->base + x->geo.alloc_off.v;
-	uint64_t first = x->geo.first_data.v, end = x->geo.nblocks - 1, used = 0;
+	uint64_t first = x->geo.first_data.v, end = x->geo.end_data.v, used = 0;
 
 	for (uint64_t b = first; b < end; b++)
 		used += bits[b / 8] >> b % 8 & 1;

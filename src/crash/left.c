@@ -31,7 +31,7 @@ static void name_place(const struct explorer *x, uint64_t off, char *buf, size_t
 		snprintf(buf, size, " (lane %u, half %u, at %u)", (unsigned)(in / g->lane_bytes),
 			 (unsigned)(in % g->lane_bytes / (g->lane_bytes / 2)),
 			 (unsigned)(in % (g->lane_bytes / 2)));
-	} else if (off >= g->alloc_off.v && off < g->lanes_off.v) {
+	} else if (off >= g->alloc_off.v && off < g->alloc_off.v + g->nframes * HF_LINE) {
 		snprintf(buf, size, " (allocation line %u)",
 			 (unsigned)((off - g->alloc_off.v) / HF_LINE));
 	} else if (blk >= g->first_data.v) {

@@ -233,7 +233,9 @@ int volume_open(struct pm *pm, const struct hf_mount_options *opts, struct hf_vo
 			    pm->path);
 		goto out_vol;
 	}
-	err = volume_open_layers(vol, opts);
+	err = pm->read_only ? 0 : geo_settle(pm, &vol->fs.geo);
+	if (!err)
+		err = volume_open_layers(vol, opts);
 	if (err) {
 		err_prefix(err, "%s", pm->path);
 		goto out_vol;

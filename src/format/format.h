@@ -10,9 +10,10 @@
  *   5            inode table: bitmap of inode group 0
  *   6            inode table: inodes 0..15 (1 = the inode table itself, 2 = orphan table, 3 = root directory)
  *   7            orphan table: its first block (64 slots)
- *   8..          allocation lines: 64 bytes per frame, one bit per block
+ *   8..          allocation lines: 64 bytes per frame, one bit per block. Of a volume that has grown: unused
  *   ..           journal lanes
  *   ..           everything else is allocated
+ *   ..           of a volume that has grown: the allocation lines
  *   last block   superblock, second copy
  *
  * A volume of several devices: they follow each other in the numbers of blocks. The first block of each but the first is a
@@ -51,7 +52,8 @@
  * read-only only; in compat: ignore; in log_incompat: refuse while the journal is not empty. */
 #define FMT_INCOMPAT_REPAIR     1ull	/* fsck is writing a repair, or was interrupted in it: see struct fmt_redo */
 #define FMT_INCOMPAT_SPREAD     2ull	/* several devices */
-#define FMT_INCOMPAT_KNOWN      (FMT_INCOMPAT_REPAIR | FMT_INCOMPAT_SPREAD)
+#define FMT_INCOMPAT_GROWN      4ull	/* the allocation lines end where the second superblock begins */
+#define FMT_INCOMPAT_KNOWN      (FMT_INCOMPAT_REPAIR | FMT_INCOMPAT_SPREAD | FMT_INCOMPAT_GROWN)
 #define FMT_RO_COMPAT_KNOWN     0ull
 #define FMT_COMPAT_KNOWN        0ull
 #define FMT_LOG_INCOMPAT_KNOWN  0ull
@@ -78,7 +80,7 @@ struct fmt_super {
 	uint8_t label[64];		/* NUL-padded */
 	le64_t seed;			/* random, of this format: checksums of everything else start from it */
 	le64_t bytes;			/* size of the volume, whole frames */
-	le64_t alloc_off;		/* media offset of the allocation lines */
+	le64_t alloc_off;		/* media offset of the allocation lines: block 8, or see FMT_INCOMPAT_GROWN */
 	le64_t lanes_off;
 	le64_t lane_bytes;		/* of one lane: two halves of lane_bytes / 2 */
 	le32_t lanes;

@@ -49,10 +49,10 @@ static int verify_features(const struct fmt_super *s)
 	return 0;
 }
 
-/* The devices make up the volume; the first one has all the tables. */
-static const char *devices_fault(const struct fmt_super *s, uint64_t frames)
+/* The devices make up the volume; the first one has all the tables, the last one the lines that were moved. */
+static const char *devices_fault(const struct fmt_super *s, uint64_t frames, uint64_t end_data)
 {
-	uint64_t sum = 0;
+	uint64_t sum = 0, last = 0;
 	uint32_t n = le32_get(s->ndevices);
 
 	if (n < 1 || n > FMT_DEVICES_MAX)
@@ -62,10 +62,13 @@ static const char *devices_fault(const struct fmt_super *s, uint64_t frames)
 
 		if (of < 1 || of > frames - sum)
 			return "devices";
+		last = sum * HF_BLOCKS_PER_FRAME;
 		sum += of;
 	}
 	if (sum != frames || le64_get(s->first_data) / HF_BLOCKS_PER_FRAME >= le64_get(s->devices[0].frames))
 		return "devices";
+	if (end_data <= last)
+		return "place of the allocation lines";
 	return n > 1 && !(le64_get(s->incompat) & FMT_INCOMPAT_SPREAD) ? "feature bits" : NULL;
 }
 
@@ -76,24 +79,27 @@ static const char *layout_fault(const struct fmt_super *s)
 	uint64_t bytes = le64_get(s->bytes), frames = bytes / HF_FRAME_SIZE;
 	uint64_t alloc_off = le64_get(s->alloc_off), lanes_off = le64_get(s->lanes_off);
 	uint64_t lane_bytes = le64_get(s->lane_bytes), lanes = le32_get(s->lanes);
-	uint64_t first_data = le64_get(s->first_data);
+	uint64_t first_data = le64_get(s->first_data), tables = (uint64_t)FMT_BLK_ALLOC * HF_BLOCK_SIZE;
+	uint64_t lines = geo_lines_bytes(frames), end = bytes - HF_BLOCK_SIZE;
+	bool grown = (le64_get(s->incompat) & FMT_INCOMPAT_GROWN) != 0;
 	const char *fault;
 
 	if (bytes % HF_FRAME_SIZE != 0 || bytes < FMT_MIN_BYTES ||
 	    bytes >> HF_BLOCK_SHIFT > 1ull << 40)
 		return "size of the volume";
-	if (alloc_off != (uint64_t)FMT_BLK_ALLOC * HF_BLOCK_SIZE || frames * HF_LINE > bytes - alloc_off)
+	end -= grown ? lines : 0;	/* a 512th of a frame for each: they fit */
+	if (alloc_off != (grown ? end : tables) || frames * HF_LINE > bytes - alloc_off)
 		return "place of the allocation lines";
-	if (lanes_off % HF_BLOCK_SIZE != 0 || lanes_off < alloc_off + frames * HF_LINE || lanes_off > bytes)
+	if (lanes_off % HF_BLOCK_SIZE != 0 || lanes_off < (grown ? tables : alloc_off + frames * HF_LINE) || lanes_off > bytes)
 		return "place of the lanes";
 	if (lanes < 1 || lanes > FMT_LANES_MAX || lane_bytes % (2ull * HF_BLOCK_SIZE) != 0 ||
 	    lane_bytes < FMT_LANE_MIN || lane_bytes > FMT_LANE_MAX ||
 	    lanes * lane_bytes > bytes - lanes_off)
 		return "size of the lanes";
-	if (first_data > (bytes >> HF_BLOCK_SHIFT) - 2 ||
+	if (first_data >= end >> HF_BLOCK_SHIFT ||
 	    first_data << HF_BLOCK_SHIFT < lanes_off + lanes * lane_bytes)
 		return "first block of data";
-	fault = devices_fault(s, frames);
+	fault = devices_fault(s, frames, end >> HF_BLOCK_SHIFT);
 	if (fault)
 		return fault;
 	if (memchr(s->label, '\0', sizeof(s->label)) == NULL)
@@ -137,6 +143,7 @@ static void geo_decode(const struct fmt_super *s, struct geo *g)
 	    .lane_bytes = le64_get(s->lane_bytes),
 	    .nlanes = le32_get(s->lanes),
 	    .first_data = MBLK(le64_get(s->first_data)),
+	    .end_data = MBLK(le64_get(s->bytes) / HF_BLOCK_SIZE - 1),
 	    .created_ns = le64_get(s->created_ns),
 	    .read_only_features = (le64_get(s->ro_compat) & ~FMT_RO_COMPAT_KNOWN) != 0,
 	    .repairing = (le64_get(s->incompat) & FMT_INCOMPAT_REPAIR) != 0,
@@ -148,6 +155,8 @@ static void geo_decode(const struct fmt_super *s, struct geo *g)
 	};
 	uint64_t at = 0;
 
+	if (le64_get(s->incompat) & FMT_INCOMPAT_GROWN)
+		g->end_data = moff_to_mblk(g->alloc_off);
 	for (uint32_t i = 0; i < g->ndevices; i++) {
 		g->device_first[i] = MBLK(at * HF_BLOCKS_PER_FRAME);
 		at += le64_get(s->devices[i].frames);
@@ -162,9 +171,9 @@ uint64_t geo_fixed(const struct geo *g, unsigned i, mblk_t *first)
 	*first = MBLK(0);
 	if (i == 0)
 		return g->first_data.v;
-	*first = MBLK(g->nblocks - 1);
+	*first = g->end_data;
 	if (i == 1)
-		return 1;
+		return g->nblocks - g->end_data.v;
 	i -= GEO_FIXED_SPREAD - 1;
 	if (i >= g->ndevices)
 		return 0;

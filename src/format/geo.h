@@ -12,8 +12,8 @@ struct geo {
 	moff_t alloc_off, lanes_off;
 	uint64_t lane_bytes;
 	uint32_t nlanes;
-	mblk_t first_data;		/* blocks below it and the last block are never allocated or freed, */
-	bool spread;			/* nor others: there are several devices. See geo_fixed() */
+	mblk_t first_data, end_data;	/* blocks below, and from the second on (the last one, and lines that were moved there), are never */
+	bool spread;			/* allocated or freed, nor others: there are several devices. See geo_fixed() */
 	uint32_t ndevices;
 	mblk_t device_first[FMT_DEVICES_MAX]; /* its superblock; of the first 0 */
 	uint8_t device_uuid[FMT_DEVICES_MAX][16];
@@ -60,12 +60,23 @@ uint64_t geo_blocks(const struct geo *g);
 /* May be owned by a file or by the tables: outside superblocks, C, the allocation lines and the lanes. */
 static inline bool geo_block_ok(const struct geo *g, mblk_t b)
 {
-	return ((b.v >= g->first_data.v && b.v < g->nblocks - 1) ||
+	return ((b.v >= g->first_data.v && b.v < g->end_data.v) ||
 		(b.v >= FMT_BLK_ITNODE && b.v < FMT_BLK_ALLOC)) &&
 	       (__builtin_expect(!g->spread, 1) || geo_spread_ok(g, b, 1));
 }
 /* The bit of block b in the allocation lines, as a media bit number. */
 static inline uint64_t geo_alloc_bit(const struct geo *g, mblk_t b) { return g->alloc_off.v * 8 + b.v; }
+
+/* Bytes of the allocation lines of a volume of so many frames: whole blocks. */
+static inline uint64_t geo_lines_bytes(uint64_t frames) { return round_up_u64(frames * HF_LINE, HF_BLOCK_SIZE); }
+
+/* ---- growing (grow.c). Nobody else has the volume, it needs no recovery, and its first superblock is sound. */
+/* How large it becomes: all of the medium. 0: not larger than it is. -ENOSPC: what is new has no room for the lines. */
+int geo_grow_to(const struct pm *pm, const struct geo *g, uint64_t *bytes);
+/* Durability: it has that size. On an error it has the old one or the new one. Then geo_settle(). Blocks: as long as the lines take. */
+int geo_grow(struct pm *pm, const struct geo *g, uint64_t bytes);
+/* What a growth that was interrupted left is brought in order. Who opens a volume to write calls it before he stores anything else. */
+int geo_settle(struct pm *pm, const struct geo *g);
 
 struct mkfs_args {
 	uint64_t bytes;			/* 0: all of the device */
@@ -123,7 +134,7 @@ static inline bool fmt_entry_shape_ok(const struct geo *g, unsigned level, uint6
 		return level == 0 && flags == 0 && geo_block_ok(g, b);
 	case FMT_ENT_HUGE:
 		return level == 1 && flags == 0 && b.v % HF_BLOCKS_PER_FRAME == 0 &&
-		       b.v >= g->first_data.v && b.v + HF_BLOCKS_PER_FRAME <= g->nblocks - 1 &&
+		       b.v >= g->first_data.v && b.v + HF_BLOCKS_PER_FRAME <= g->end_data.v &&
 		       (__builtin_expect(!g->spread, 1) || geo_spread_ok(g, b, HF_BLOCKS_PER_FRAME));
 	case FMT_ENT_NODE:
 		return level >= 1 && level <= FMT_MAX_HEIGHT && geo_block_ok(g, b) &&

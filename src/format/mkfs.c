@@ -79,8 +79,9 @@ static int plan(struct mkfs *m)
 	g->bytes = bytes;
 	g->nblocks = bytes / HF_BLOCK_SIZE;
 	g->nframes = bytes / HF_FRAME_SIZE;
+	g->end_data = MBLK(g->nblocks - 1);
 	g->alloc_off = mblk_to_moff(MBLK(FMT_BLK_ALLOC));
-	g->lanes_off = MOFF(g->alloc_off.v + round_up_u64(g->nframes * HF_LINE, HF_BLOCK_SIZE));
+	g->lanes_off = MOFF(g->alloc_off.v + geo_lines_bytes(g->nframes));
 	choose_lanes(bytes, g);
 	g->first_data = moff_to_mblk(MOFF(g->lanes_off.v + g->nlanes * g->lane_bytes));
 	err = plan_devices(m);

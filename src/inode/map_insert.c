@@ -183,7 +183,7 @@ int map_insert(struct inode_edit *e, enum fmt_fork fork, fblk_t fblk, mblk_t blk
 	int err;
 
 	HF_ASSERT(geo_block_ok(&e->in->fs->geo, blk));
-	HF_ASSERT(n <= e->in->fs->geo.nblocks - 1 - blk.v);
+	HF_ASSERT(n <= e->in->fs->geo.end_data.v - blk.v);
 	if (fblk.v > MAP_MAX_BLOCKS || n > MAP_MAX_BLOCKS - fblk.v)
 		return err_set(-EFBIG, "inode %llu: file block %llu is beyond what a file can have",
 			       (unsigned long long)e->in->ino.v, (unsigned long long)(fblk.v + n));

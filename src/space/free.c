@@ -98,7 +98,7 @@ static void free_done(void *ctx, uint64_t a, uint64_t b, jseq_t seq, enum txn_ou
 
 static int free_check_range(const struct space *s, uint64_t first, uint64_t n)
 {
-	uint64_t end = s->geo->nblocks - 1;
+	uint64_t end = s->geo->end_data.v;
 
 	if (n > 0 && first >= s->geo->first_data.v && first < end && n <= end - first)
 		return 0;

@@ -302,7 +302,7 @@ out:
 int space_adopt(struct space *s, mblk_t first, uint64_t n, inum_t owner, fblk_t fblk)
 {
 	struct busy_rec what = {.owner = owner.v, .fblk = fblk.v, .kind = SPACE_DATA};
-	uint64_t last = s->geo->nblocks - 1, end = first.v + n;
+	uint64_t last = s->geo->end_data.v, end = first.v + n;
 	int err = 0;
 
 	if (n == 0 || first.v < s->geo->first_data.v || first.v >= last || n > last - first.v)

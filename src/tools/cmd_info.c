@@ -69,7 +69,7 @@ static json_t *df_json(const char *path, const struct hf_statfs *s, const struct
 /* Blocks of frame f that files can have, that are allocated, and that are busy. */
 static void df_frame(const struct look *l, const struct look_pins *p, uint64_t f, struct hf_statfs *s)
 {
-	uint64_t first = l->geo.first_data.v, n = l->geo.nblocks - 1 - first, w, used = 0, busy = 0;
+	uint64_t first = l->geo.first_data.v, n = l->geo.end_data.v - first, w, used = 0, busy = 0;
 
 	for (w = f * (HF_BLOCKS_PER_FRAME / 64); w < (f + 1) * (HF_BLOCKS_PER_FRAME / 64); w++) {
 		uint64_t mine = look_mask(w, first, n), line = look_word(l, w);
@@ -101,7 +101,7 @@ static int df_mounted(const char *path, struct hf_statfs *s, struct df_owner *ow
 	err = look_pins_try(path, &l, &pins);
 	for (f = 0; !err && f < l.geo.nframes; f++)
 		df_frame(&l, &pins, f, s);
-	s->blocks_used -= l.geo.nblocks - 1 - l.geo.first_data.v - geo_blocks(&l.geo);	/* the volume's own, among them */
+	s->blocks_used -= l.geo.end_data.v - l.geo.first_data.v - geo_blocks(&l.geo);	/* the volume's own, among them */
 	s->frames_split = s->frames - s->frames_free - s->frames_full;
 	s->blocks_free = s->blocks - s->blocks_used - s->blocks_busy_pinned;
 	s->blocks_busy_journal = s->inodes_used = s->inodes_free = DF_UNKNOWN;

@@ -26,6 +26,7 @@ static const struct verb verbs[] = {
 	{"busy", cmd_busy, "show who holds what, and what is busy because of it"},
 	{"frames", cmd_frames, "show the volume as a map of its frames"},
 	{"scrub", cmd_scrub, "read everything, and tell what is damaged or bad media"},
+	{"grow", cmd_grow, "take what the device became larger by"},
 	{"dump", cmd_dump, "print on-media structures as JSON"},
 	{"bench", cmd_bench, "measure against the raw memory"},
 	{"crash", cmd_crash, "check every crash state of sequences of operations"},

@@ -91,7 +91,7 @@ static bool extent_ok(const struct geo *g, const struct pins_extent *x)
 {
 	uint64_t n = pins_blocks(x);
 
-	return n > 0 && x->first >= g->first_data.v && x->first < g->nblocks - 1 && n <= g->nblocks - 1 - x->first;
+	return n > 0 && x->first >= g->first_data.v && x->first < g->end_data.v && n <= g->end_data.v - x->first;
 }
 
 /* Counts and marks what one extent holds. */

@@ -57,7 +57,7 @@ int64_t tool_now_ns(void);		/* monotonic */
 /* ---- holdfast's commands: argv[0] is the command's name; the status is returned */
 typedef int tool_command(int argc, char **argv);
 tool_command cmd_put, cmd_get, cmd_ls, cmd_cat, cmd_stat, cmd_mkdir, cmd_rm, cmd_mv, cmd_ln, cmd_truncate, cmd_punch, cmd_df,
-	cmd_info, cmd_dump, cmd_bench, cmd_busy, cmd_frames, cmd_crash, cmd_scrub;
+	cmd_info, cmd_dump, cmd_bench, cmd_busy, cmd_frames, cmd_crash, cmd_scrub, cmd_grow;
 
 /* The options of a command: fills *json, leaves optind at the first operand, answers --help and bad options. Returns -1 to go
  * on, otherwise the exit status. Each option is told to fn, which returns false for a bad argument. */

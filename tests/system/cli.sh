@@ -50,7 +50,7 @@ status 16 "$fsck" "$vol" more
 for tool in "$mkfs" "$fsck" "$hf"; do
 	status 0 "$tool" --help
 done
-for command in put get ls cat stat mkdir rm mv ln truncate punch df info busy frames dump bench scrub; do
+for command in put get ls cat stat mkdir rm mv ln truncate punch df info busy frames dump bench scrub grow; do
 	status 0 "$hf" "$command" --help
 done
 
@@ -101,6 +101,19 @@ status 1 "$hf" ls /none/vol /
 status 1 "$hf" ls "$t/file" /
 # a closed or full standard output is a failure
 "$hf" ls -l "$vol" / >/dev/full 2>/dev/null && { echo "ls to a full disk succeeded" >&2; bad=1; }
+
+# grow: what the file became larger by; twice is once
+status 0 "$hf" grow "$vol"
+json "$hf" grow --json "$vol"
+truncate -s 24M "$vol"
+json "$hf" grow --json "$vol"
+grep -Eq '"to": ?25165824' "$t/out" || { echo "grow says another size: $(cat "$t/out")" >&2; bad=1; }
+status 0 "$hf" grow "$vol"
+status 0 "$fsck" -n "$vol"
+cp "$vol" "$t/cut"
+truncate -s 16M "$t/cut"
+status 1 "$hf" grow "$t/cut"			# volumes do not shrink
+status 2 "$hf" grow "$vol" more
 
 # fsck: 0 clean, 4 something found, 8 could not be checked
 status 0 "$fsck" -n "$vol"

@@ -15,6 +15,7 @@ static const struct geo g = {
     .lane_bytes = 256 << 10,
     .nlanes = 4,
     .first_data = {9 + 256},
+    .end_data = {(64ull << 20) / 4096 - 1},
 };
 
 static void test_entry(void)
