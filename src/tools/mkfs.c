@@ -78,6 +78,15 @@ static char *join(char **names)
 	return list;
 }
 
+/* A file that is named like the list, or like a part of it, is what the list would be taken for: the wrong thing would be formatted. */
+static const char *taken_for(char **names, const char *list)
+{
+	for (; *names; names++)
+		if (strchr(*names, ':') && access(*names, F_OK) == 0)
+			return *names;
+	return access(list, F_OK) == 0 ? list : NULL;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct tool_option options[] = {
@@ -91,6 +100,7 @@ int main(int argc, char **argv)
 	struct mkfs m = {.opts = {.struct_size = sizeof(m.opts), .uid = geteuid(), .gid = getegid()}};
 	bool json = false;
 	int status, err;
+	const char *file;
 	char *volume;
 
 	tool_begin("mkfs.holdfast");
@@ -107,6 +117,12 @@ int main(int argc, char **argv)
 	volume = join(argv + optind);
 	if (!volume)
 		return tool_fail(-ENOMEM, "%s", argv[optind]);
+	file = argc - optind > 1 ? taken_for(argv + optind, volume) : NULL;
+	if (file) {
+		status = tool_usage("there is a file named '%s', and it is not clear what is meant: rename it", file);
+		free(volume);
+		return status;
+	}
 	err = hf_format(volume, &m.opts);
 	status = err ? tool_fail(err, "%s", volume) : tool_finish(print_made(volume, json));
 	free(volume);

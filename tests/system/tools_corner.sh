@@ -46,6 +46,15 @@ if mountpoint -q /dev; then
 	[ -e /dev/dax99.0 ] && fail "mkfs made a file among the devices" && rm /dev/dax99.0
 fi
 
+# Two files, and one whose name is theirs with a colon between: it is not what is formatted.
+echo precious >one:two
+wants 2 "mkfs of two beside a file of their name" "$bin/mkfs.holdfast" -f -s 16M one two
+wants 2 "mkfs of several, one with a colon" "$bin/mkfs.holdfast" -f -s 16M one:two three
+[ "$(cat one:two)" = precious ] || fail "mkfs formatted a file that was not named"
+rm -f one:two
+wants 0 "mkfs of two" "$bin/mkfs.holdfast" -s 16M one two
+rm -f one two three
+
 # rm -r: slashes at the end; '/', '.' and '..' are refused and nothing is removed.
 hf mkdir -p vol /q/r /q/s/t
 wants 0 "rm -r q/" hf rm -r vol q/
