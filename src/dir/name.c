@@ -207,6 +207,22 @@ static int name_create_reserve(struct inode *dir, bool place_too, struct inode *
 	return err ? err : itable_reserve(dir->fs, dir->ino, ino);
 }
 
+/* That the name is there already counts more than that nothing could be made. */
+static int name_create_no_room(struct inode *dir, const char *name, unsigned len, int no_room)
+{
+	struct dir_pos pos;
+	int err;
+
+	rwl_rdlock(&dir->layout);
+	err = name_check_alive(dir);
+	if (!err)
+		err = dir_find(dir, name, len, &pos);
+	if (!err)
+		err = pos.found ? err_set(-EEXIST, "the name exists") : no_room;
+	rwl_rdunlock(&dir->layout);
+	return err;
+}
+
 int name_create(struct inode *dir, const char *name, const struct name_new *n, struct inode **out)
 {
 	struct inode *place = NULL;
@@ -223,11 +239,12 @@ int name_create(struct inode *dir, const char *name, const struct name_new *n, s
 		err = err_set(-EEXIST, "'%s' exists", name);
 	if (!err)
 		err = name_check_new(n);
-	if (!err)
-		err = name_create_reserve(dir, out != NULL, &place, &ino);
+	if (err)
+		return err;
+	err = name_create_reserve(dir, out != NULL, &place, &ino);
 	if (err) {
 		inode_place_give(dir->fs, place);
-		return err;
+		return name_create_no_room(dir, name, len, err);
 	}
 	rwl_wrlock(&dir->content);
 	rwl_wrlock(&dir->layout);

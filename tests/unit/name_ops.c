@@ -790,6 +790,7 @@ static void test_small_cache(void)
 	DV_EXPECT(name_rename(d.root, "100", d.root, "x", 0, NULL), -ENFILE);
 	DV_EXPECT(dv_make(d.root, "new", S_IFREG | 0644, NULL), 0);
 	DV_EXPECT(dv_make(d.root, "newer", S_IFREG | 0644, &in), -ENFILE);
+	DV_EXPECT(dv_make(d.root, "100", S_IFREG | 0644, &in), -EEXIST);
 	while (n-- > 0)
 		inode_put(held[n]);
 	DV_EXPECT(name_lookup(d.root, "newer", &in), -ENOENT);	/* not made, and then not to be had */
