@@ -254,7 +254,8 @@ static int missing_devices(const struct pm *pm, const struct fmt_super *s)
 {
 	uint32_t copy = le32_get(s->copy), n = le32_get(s->ndevices);
 
-	if (verify_envelope(s) != 0 || verify_features(s) != 0 || (n == pm->nmembers && copy <= FMT_COPY_LAST))
+	if (verify_envelope(s) != 0 || verify_features(s) != 0 || layout_fault(s) != NULL ||
+	    (n == pm->nmembers && copy <= FMT_COPY_LAST))
 		return 0;
 	if (copy > FMT_COPY_LAST)
 		return err_set(-ENODEV, "this is device %u of a volume of %u devices: name all of them, as A:B", copy, n);
