@@ -29,6 +29,25 @@ static void super_put(struct check *c, uint32_t copy, uint32_t from)
 	check_put(c, super_off(c, copy), &s, sizeof(s));
 }
 
+/* The first one, as it is at the beginning of device i; but that says the size that the volume had when it was written. */
+static bool device_told(const struct check *c, uint32_t i, const struct fmt_super *want)
+{
+	const struct fmt_super *now = super_at(c, FMT_COPY_OF(i));
+	struct fmt_super s = *now;
+	uint32_t last = c->geo.ndevices - 1;
+
+	if (memcmp(want, now, sizeof(*want)) == 0)
+		return true;
+	if (geo_verify_super(now, c->pm->size, FMT_COPY_OF(i)) != 0)
+		return false;
+	s.bytes = want->bytes;
+	s.alloc_off = want->alloc_off;
+	s.incompat = le64_of(le64_get(s.incompat) | (le64_get(want->incompat) & FMT_INCOMPAT_GROWN));
+	s.devices[last].frames = want->devices[last].frames;
+	s.csum = le64_of(geo_super_csum(&s));
+	return memcmp(want, &s, sizeof(s)) == 0;
+}
+
 /* The other devices': as the one that counts, which is the first from here on. */
 static void check_devices(struct check *c)
 {
@@ -38,7 +57,7 @@ static void check_devices(struct check *c)
 	for (i = 1; i < c->geo.ndevices; i++) {
 		want = *super_at(c, FMT_COPY_FIRST);
 		super_unmark(&want, FMT_COPY_OF(i));
-		if (memcmp(&want, super_at(c, FMT_COPY_OF(i)), sizeof(want)) != 0 &&
+		if (!device_told(c, i, &want) &&
 		    check_mend(c, CHECK_MEND_SAFE, "it was written from the first", "superblock", 0, super_off(c, FMT_COPY_OF(i)).v,
 			       "the superblock of device %u is damaged", i + 1))
 			check_put(c, super_off(c, FMT_COPY_OF(i)), &want, sizeof(want));

@@ -7,11 +7,14 @@
  *   1. the lines; fence;
  *   2. the second superblock, in the new last block; fence;
  *   3. the first superblock; fence. From here on it is the new volume;
- *   4. those of further devices; the old second superblock, whose block is free now, is wiped; fence.
+ *   4. the old second superblock, whose block is free now, is wiped; fence.
  *
  * Until 3 the first superblock is whole and is believed, so it is the old volume. If 3 leaves it torn, a reader goes to the last
  * block of the device (geo_read), where the new second one has been since 2, and its lines since 1: the new volume. After 3 the first one
  * is believed again. The records of the journal are behind C before 1, so that none names a bit of the old lines.
+ *
+ * Those at the beginning of further devices stay as they are. They are there to tell the device, and nobody takes the size from them;
+ * a torn one would keep the volume from being mounted.
  *
  * What an interrupted growth leaves could do harm later: a new second superblock at the end of the device, while the old volume lives on.
  * Its lines grow stale with the first change, and when the first superblock is damaged one day, a reader would come to it before the
@@ -113,8 +116,6 @@ int geo_grow(struct pm *pm, const struct geo *g, uint64_t bytes)
 	err = put_super(pm, &n, &s, FMT_COPY_LAST);
 	if (!err)
 		err = put_super(pm, &n, &s, FMT_COPY_FIRST);
-	for (uint32_t i = 1; i < n.ndevices && !err; i++)
-		err = put_super(pm, &n, &s, FMT_COPY_OF(i));
 	if (!err) {
 		pm_zero_nt(pm, geo_super_off(g, FMT_COPY_LAST), HF_BLOCK_SIZE);
 		err = pm_fence(pm);
@@ -137,35 +138,12 @@ static bool stale_end(const struct pm *pm, const struct geo *g, moff_t *at)
 	return stale;
 }
 
-/* The other devices' say the old size. Those that are damaged are fsck's, which tells it. */
-static bool settle_device(struct pm *pm, const struct geo *g, uint32_t i)
-{
-	struct fmt_super old, s;
-
-	if (pm_guarded_read(pm, &old, geo_super_off(g, FMT_COPY_OF(i)), sizeof(old)) != 0 ||
-	    pm_guarded_read(pm, &s, geo_super_off(g, FMT_COPY_FIRST), sizeof(s)) != 0)
-		return false;
-	if (geo_verify_super(&old, pm->size, FMT_COPY_OF(i)) != 0 || le64_get(old.bytes) >= g->bytes) {
-		err_clear();
-		return false;
-	}
-	s.copy = le32_of(FMT_COPY_OF(i));
-	s.csum = le64_of(geo_super_csum(&s));
-	pm_copy_nt(pm, geo_super_off(g, FMT_COPY_OF(i)), &s, sizeof(s));
-	return true;
-}
-
 int geo_settle(struct pm *pm, const struct geo *g)
 {
-	bool wrote;
 	moff_t at;
 
-	if (g->repairing)
-		return 0;	/* it was settled before the repair began */
-	wrote = stale_end(pm, g, &at);
-	if (wrote)
-		pm_zero_nt(pm, at, HF_BLOCK_SIZE);
-	for (uint32_t i = 1; i < g->ndevices && !g->used_copy; i++)
-		wrote |= settle_device(pm, g, i);
-	return wrote ? pm_fence(pm) : 0;
+	if (g->repairing || !stale_end(pm, g, &at))
+		return 0;	/* before a repair began it was settled */
+	pm_zero_nt(pm, at, HF_BLOCK_SIZE);
+	return pm_fence(pm);
 }

@@ -8,13 +8,15 @@
 #define SMALL  (4 * MIB)
 #define MIDDLE (8 * MIB)
 #define LARGE  (12 * MIB)
+#define FIRST  (4 * MIB) /* of two devices */
 #define FILES  40u
 
 static struct {
 	struct sim *s;
 	struct rng rng;
 	uint8_t *image, *start;
-	const char *path;
+	char file[2][256], path[600];
+	bool two; /* devices */
 	uint64_t old_bytes;
 	uint64_t images, torn, olds, news;
 	bool on;
@@ -22,9 +24,14 @@ static struct {
 
 static struct pm *memory(uint64_t bytes, const struct pm_hook *hook)
 {
+	const uint64_t of[2] = {FIRST, bytes - FIRST};
 	struct pm_open_args args = {.force_gran = true, .gran = PM_LINE, .hook = hook, .no_threads = true};
 	struct pm *pm = NULL;
 
+	if (t.two) {
+		args.member_bytes = of;
+		args.nmembers = 2;
+	}
 	OK(pm_open_memory(t.s->mem, bytes, &args, &pm));
 	return pm;
 }
@@ -89,7 +96,8 @@ static bool has_all(hf_volume *vol)
 /* A volume with files and holes, and records in its journal; what lies behind it is garbage. */
 static void prepare(uint64_t grown)
 {
-	struct mkfs_args mkfs = {.bytes = SMALL, .seed = 7, .uid = getuid()};
+	uint64_t small = t.two ? MIDDLE : SMALL;
+	struct mkfs_args mkfs = {.bytes = small, .seed = 7, .uid = getuid()};
 	struct hf_mount_options o = {.struct_size = sizeof(o)};
 	struct pm *pm = memory(LARGE, NULL);
 	uint64_t from, to;
@@ -97,9 +105,9 @@ static void prepare(uint64_t grown)
 
 	memset(t.s->mem, 0xa5, LARGE);
 	OK(mkfs_write(pm, &mkfs));
-	memset(t.s->mem + SMALL, 0xff, LARGE - SMALL);
+	memset(t.s->mem + small, 0xff, LARGE - small);
 	pm_close(&pm);
-	t.old_bytes = SMALL;
+	t.old_bytes = small;
 	if (grown) {
 		pm = memory(grown, NULL);
 		OK(grow_volume(pm, &from, &to));
@@ -149,7 +157,7 @@ static struct findings look(unsigned flags)
 static void scribble_first(void)
 {
 	static const uint8_t zero[64];
-	int fd = open(t.path, O_RDWR);
+	int fd = open(t.file[0], O_RDWR);
 
 	GET(sizeof(zero), pwrite(fd, zero, sizeof(zero), 0));
 	close(fd);
@@ -196,57 +204,94 @@ static void grow_again(void)
 	OK(hf_unmount(&vol));
 }
 
-static void judge_file(void)
+/* A mount, or fsck -p: either brings in order what was left. */
+static uint64_t put_in_order(struct findings n)
 {
-	struct findings n = look(0);
-	hf_volume *vol;
-	uint64_t bytes;
+	hf_volume *vol = NULL;
+	struct geo g;
 
-	CU_ASSERT_EQUAL(n.others, 0);
+	if (t.images % 2)
+		look(HF_CHECK_PREEN);
 	vol = vol_mount(t.path, 0);
-	bytes = volume_bytes(vol);
-	CU_ASSERT(bytes == t.old_bytes || bytes == LARGE);
-	CU_ASSERT_EQUAL(n.super > 0, vol->fs.geo.used_copy);
+	g = vol->fs.geo;
+	CU_ASSERT(g.bytes == t.old_bytes || g.bytes == LARGE);
+	CU_ASSERT(!g.used_copy || (n.super > 0 && t.images % 2 == 0));
 	CU_ASSERT(has_all(vol));
-	t.torn += n.super > 0;
-	t.olds += bytes == t.old_bytes;
-	t.news += bytes == LARGE;
 	OK(hf_unmount(&vol));
-	if (n.super) {
-		n = look(HF_CHECK_PREEN);
-		CU_ASSERT_EQUAL(n.others, 0);
+	if (g.used_copy)
+		look(HF_CHECK_PREEN);
+	n = look(0);
+	CU_ASSERT(n.super == 0 && n.others == 0);
+	return g.bytes;
+}
+
+/* As a reader finds it. */
+static uint64_t judge_image(struct findings n)
+{
+	struct pm_open_args args = {.read_only = true, .force_gran = true, .gran = PM_LINE};
+	const uint64_t of[2] = {FIRST, LARGE - FIRST};
+	struct geo g = {0};
+	struct pm *pm;
+
+	if (t.two) {
+		args.member_bytes = of;
+		args.nmembers = 2;
 	}
-	use_and_lose_first(bytes);
-	grow_again();
+	OK(pm_open_memory(t.image, LARGE, &args, &pm));
+	OK(geo_read(pm, &g));
+	pm_close(&pm);
+	CU_ASSERT_EQUAL(n.others, 0);
+	CU_ASSERT_EQUAL(n.super > 0, g.used_copy);
+	t.torn += g.used_copy;
+	t.olds += g.bytes == t.old_bytes;
+	t.news += g.bytes == LARGE;
+	return g.bytes;
+}
+
+static void put_file(const char *path, const uint8_t *from, uint64_t n)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+
+	GET(n, pwrite(fd, from, n, 0));
+	close(fd);
 }
 
 static void judge(void)
 {
-	int fd = open(t.path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	uint64_t first = t.two ? FIRST : LARGE, bytes;
+	struct findings n;
 
-	GET(LARGE, pwrite(fd, t.image, LARGE, 0));
-	close(fd);
+	put_file(t.file[0], t.image, first);
+	if (t.two)
+		put_file(t.file[1], t.image + first, LARGE - first);
 	t.images++;
-	judge_file();
+	n = look(0);
+	bytes = judge_image(n);
+	CU_ASSERT_EQUAL(put_in_order(n), bytes);
+	use_and_lose_first(bytes);
+	grow_again();
 }
 
 static int at_fence(struct sim *s, void *ctx)
 {
-	uint64_t n = vol_env("HF_TEST_ROUNDS", 16);
+	uint64_t n = vol_env("HF_TEST_ROUNDS", 10);
 
 	(void)ctx;
-	for (uint64_t i = 0; t.on && i < n && CU_get_number_of_failures() == 0; i++) {
+	/* While the first superblock is on its way, until one is torn. */
+	for (uint64_t i = 0; t.on && (i < n || (s->line[0].n && !t.torn && i < 200)) && CU_get_number_of_failures() == 0; i++) {
 		sim_crash_image(s, &t.rng, t.image);
 		judge();
 	}
 	return 0;
 }
 
-static void cut_off(uint64_t grown)
+static void cut_off(uint64_t grown, bool two)
 {
 	uint64_t from = 0, to = 0;
 	struct pm *pm;
 
+	t.two = two;
+	snprintf(t.path, sizeof(t.path), "%s%s%s", t.file[0], two ? ":" : "", two ? t.file[1] : "");
 	t.images = t.torn = t.olds = t.news = 0;
 	prepare(grown);
 	sim_load(t.s, t.start);
@@ -266,12 +311,19 @@ static void cut_off(uint64_t grown)
 
 static void test_first(void)
 {
-	cut_off(0);
+	cut_off(0, false);
 }
 
 static void test_second(void)
 {
-	cut_off(MIDDLE);
+	cut_off(MIDDLE, false);
+}
+
+static void test_devices(void)
+{
+	cut_off(0, true);
+	t.two = false;
+	snprintf(t.path, sizeof(t.path), "%s", t.file[0]);
 }
 
 /* No fence that fails leaves less. */
@@ -299,17 +351,20 @@ int main(void)
 	static const struct hf_case cases[] = {
 	    {"from mkfs's size", test_first},
 	    {"from a size that it has grown to", test_second},
+	    {"two devices", test_devices},
 	    {"a fence that fails", test_failing_fence},
 	};
 	int status;
 
-	t.path = vol_path("grow-crash");
+	snprintf(t.file[0], sizeof(t.file[0]), "%s", vol_path("grow-crash"));
+	snprintf(t.file[1], sizeof(t.file[1]), "%s", vol_path("grow-crash-second"));
 	t.rng.s = vol_env("HF_TEST_SEED", 1);
 	t.s = sim_new(LARGE);
-	t.image = malloc(LARGE);
+	t.image = aligned_alloc(HF_FRAME_SIZE, LARGE);
 	t.start = malloc(LARGE);
 	status = hf_run_suite("a growth that is cut off", cases, HF_COUNT(cases));
-	unlink(t.path);
+	unlink(t.file[0]);
+	unlink(t.file[1]);
 	sim_free(t.s);
 	free(t.image);
 	free(t.start);
