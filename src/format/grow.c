@@ -21,8 +21,9 @@
  * old one. So whoever opens the volume to write wipes it before he stores anything (geo_settle): as long as it stands, nothing was
  * changed since it was written, and the two volumes have the same content. A reader may take either. If the first superblock was torn, and
  * the volume goes on with the new one, then what is at the end of the device is the one that counts and not wiped. A device that is
- * made larger once more in between hides it, and nothing looks for it there; it is found when the next growth has been to the larger end
- * or the device was cut down to the old one. */
+ * made larger once more in between hides it from both; it matters again only if the device is cut down to just that size, and the first
+ * superblock is damaged before the next mount.
+ */
 #include "format/geo.h"
 #include "base/error.h"
 
