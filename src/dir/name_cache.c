@@ -67,10 +67,15 @@ void name_cache_close(struct fs *fs)
 	fs->names = NULL;
 }
 
-static struct name_line *line_of(const struct name_cache *c, inum_t dir, const char *name, unsigned len, struct name_key *key)
+/* NULL: it is not kept. */
+static struct name_line *line_of(const struct fs *fs, inum_t dir, const char *name, unsigned len, struct name_key *key)
 {
-	uint64_t h = c->seed ^ dir.v;
+	const struct name_cache *c = fs->names;
+	uint64_t h;
 
+	if (!c || len > NAME_CACHE_LEN)
+		return NULL;
+	h = c->seed ^ dir.v;
 	key->dir = dir.v;
 	memset(key->name, 0, sizeof(key->name));
 	memcpy(key->name, name, len);
@@ -90,13 +95,12 @@ static bool line_is(const struct name_line *l, const struct name_key *key)
 
 bool name_cache_get(const struct fs *fs, inum_t dir, const char *name, unsigned len, struct name_hit *out)
 {
-	const struct name_line *l;
 	struct name_key key;
+	const struct name_line *l = line_of(fs, dir, name, len, &key);
 	uint64_t state;
 
-	if (!fs->names || len > NAME_CACHE_LEN)
+	if (!l)
 		return false;
-	l = line_of(fs->names, dir, name, len, &key);
 	state = load(&l->state);
 	if (state & 1 || !line_is(l, &key))
 		return false;
@@ -131,14 +135,11 @@ static void line_release(struct name_line *l, uint64_t state, uint32_t type)
 
 void name_cache_put(const struct fs *fs, inum_t dir, const char *name, unsigned len, const struct inode *in)
 {
-	struct name_line *l;
 	struct name_key key;
+	struct name_line *l = line_of(fs, dir, name, len, &key);
 	uint64_t state;
 
-	if (!fs->names || len > NAME_CACHE_LEN)
-		return;
-	l = line_of(fs->names, dir, name, len, &key);
-	if (!line_claim(l, &state))
+	if (!l || !line_claim(l, &state))
 		return;
 	store(&l->dir, dir.v);
 	store(&l->ino, in->ino.v);
@@ -152,13 +153,12 @@ void name_cache_put(const struct fs *fs, inum_t dir, const char *name, unsigned 
  * not this name's. */
 void name_cache_drop(const struct fs *fs, inum_t dir, const char *name, unsigned len)
 {
-	struct name_line *l;
 	struct name_key key;
+	struct name_line *l = line_of(fs, dir, name, len, &key);
 	uint64_t state;
 
-	if (!fs->names || len > NAME_CACHE_LEN)
+	if (!l)
 		return;
-	l = line_of(fs->names, dir, name, len, &key);
 	if (load(&l->dir) != dir.v && !(load(&l->state) & 1))
 		return;
 	while (!line_claim(l, &state))
