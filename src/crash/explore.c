@@ -28,8 +28,14 @@ static void ask(struct explorer *x, enum point_kind kind)
 	if (!x->begun || x->quiet)
 		return;
 	x->point++;
-	if (!wanted(x))
+	if (!wanted(x)) {
+		const uint32_t *list;
+
+		/* An id names lines by their place in this list, which forgets those that arrived when it is asked for: so it is
+		 * asked for at every point, whether that is looked at or not. */
+		media_pending(x->dev, &list);
 		return;
+	}
 	pthread_mutex_lock(&x->mutex);
 	x->want = kind;
 	pthread_cond_signal(&x->asked);
