@@ -55,7 +55,7 @@ static int device_open(const char *path, uint64_t size, const struct pm_open_arg
 		pm_close(out);
 		return -EFBIG;
 	}
-	(*out)->size = size;
+	(*out)->size = (*out)->member[0].size = (*out)->member[0].bytes = size;
 	memset((*out)->base, 0, size);
 	return 0;
 }
