@@ -51,6 +51,8 @@ static void serve(const struct peer *peer, int sock)
 	_exit(0);
 }
 
+static int to_peer = -1;
+
 int peer_fork(const struct peer *peer)
 {
 	pid_t owner = getpid();
@@ -68,7 +70,8 @@ int peer_fork(const struct peer *peer)
 		serve(peer, fd[1]);
 	}
 	close(fd[1]);
-	return fd[0];
+	to_peer = fd[0];
+	return to_peer;
 }
 
 pid_t peer_pid(void)
@@ -76,36 +79,36 @@ pid_t peer_pid(void)
 	return pid;
 }
 
-static void order(int sock, int what, unsigned round)
+static void order(int what, unsigned round)
 {
 	struct peer_order o = {.what = what, .round = round};
 
-	pin_must(send(sock, &o, sizeof(o), MSG_NOSIGNAL) == sizeof(o) ? 0 : -errno, "the peer");
+	pin_must(send(to_peer, &o, sizeof(o), MSG_NOSIGNAL) == sizeof(o) ? 0 : -errno, "the peer");
 }
 
-void peer_attach(int sock)
+void peer_attach(void)
 {
-	order(sock, PEER_ATTACH, 0);
+	order(PEER_ATTACH, 0);
 }
 
-int peer_answer(int sock)
-{
-	int err;
-
-	return recv(sock, &err, sizeof(err), 0) == sizeof(err) ? err : -EPIPE;
-}
-
-void peer_start(int sock, unsigned round)
-{
-	order(sock, PEER_START, round);
-}
-
-bool peer_finish(int sock)
+int peer_answer(void)
 {
 	int err;
 
-	order(sock, PEER_FINISH, 0);
-	err = peer_answer(sock);
+	return recv(to_peer, &err, sizeof(err), 0) == sizeof(err) ? err : -EPIPE;
+}
+
+void peer_start(unsigned round)
+{
+	order(PEER_START, round);
+}
+
+bool peer_finish(unsigned round)
+{
+	int err;
+
+	order(PEER_FINISH, round);
+	err = peer_answer();
 	if (err)
 		printf("  the peer's write: error %d\n", -err);
 	return !err;

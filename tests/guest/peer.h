@@ -17,10 +17,11 @@ int peer_fork(const struct peer *peer);
 pid_t peer_pid(void);
 /* Owner: the peer runs its attach(); the owner then sends on 'sock' what that wants, and asks for
  * its answer. */
-void peer_attach(int sock);
-int peer_answer(int sock);
-/* It writes again and again, until finish(); once wholly after that. */
-void peer_start(int sock, unsigned round);
-bool peer_finish(int sock);
+void peer_attach(void);
+int peer_answer(void);
+/* It writes again and again, until finish(); once wholly after that. A pinner's own start and
+ * finish. */
+void peer_start(unsigned round);
+bool peer_finish(unsigned round);
 
 #endif

@@ -89,21 +89,10 @@ static int attach(const struct pin_target *t)
 
 	pin_must(fd < 0 ? -errno : 0, t->volume);
 	memcpy(CMSG_DATA(&control.head), &fd, sizeof(fd));
-	peer_attach(sock);
+	peer_attach();
 	pin_must(sendmsg(sock, &msg, 0) == sizeof(*t) ? 0 : -errno, "sendmsg");
 	close(fd);
-	return peer_answer(sock);
-}
-
-static void start(unsigned round)
-{
-	peer_start(sock, round);
-}
-
-static bool finish(unsigned round)
-{
-	(void)round;
-	return peer_finish(sock);
+	return peer_answer();
 }
 
 static void detach(void)
@@ -117,8 +106,8 @@ int main(int argc, char **argv)
 					.call = "mmap",
 					.prepare = prepare,
 					.attach = attach,
-					.start = start,
-					.finish = finish,
+					.start = peer_start,
+					.finish = peer_finish,
 					.detach = detach};
 
 	return pinner_main(argc, argv, &p);

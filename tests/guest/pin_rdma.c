@@ -190,25 +190,14 @@ static int attach(const struct pin_target *t)
 		own->rkey[i] = mr[i]->rkey;
 	}
 	own->parts = (uint32_t)t->parts;
-	peer_attach(sock);
+	peer_attach();
 	pin_must(send(sock, own, sizeof(*own), 0) == sizeof(*own) ? 0 : -errno, "send");
 	pin_must(recv(sock, &other, sizeof(other), 0) == sizeof(other) ? 0 : -EPROTO,
 		 "the peer's address");
-	err = peer_answer(sock);
+	err = peer_answer();
 	pin_must(err, "the peer");
 	pin_must(connect_to(&other), "ibv_modify_qp");
 	return 0;
-}
-
-static void start(unsigned round)
-{
-	peer_start(sock, round);
-}
-
-static bool finish(unsigned round)
-{
-	(void)round;
-	return peer_finish(sock);
 }
 
 static void detach(void)
@@ -225,8 +214,8 @@ int main(int argc, char **argv)
 					.call = "ibv_reg_mr",
 					.prepare = prepare,
 					.attach = attach,
-					.start = start,
-					.finish = finish,
+					.start = peer_start,
+					.finish = peer_finish,
 					.detach = detach};
 
 	return pinner_main(argc, argv, &p);

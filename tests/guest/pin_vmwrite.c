@@ -40,20 +40,9 @@ static int prepare(const char **why)
 
 static int attach(const struct pin_target *t)
 {
-	peer_attach(sock);
+	peer_attach();
 	pin_must(send(sock, t, sizeof(*t), 0) == sizeof(*t) ? 0 : -errno, "send");
-	return peer_answer(sock);
-}
-
-static void start(unsigned round)
-{
-	peer_start(sock, round);
-}
-
-static bool finish(unsigned round)
-{
-	(void)round;
-	return peer_finish(sock);
+	return peer_answer();
 }
 
 static void detach(void)
@@ -67,8 +56,8 @@ int main(int argc, char **argv)
 					.call = "process_vm_writev",
 					.prepare = prepare,
 					.attach = attach,
-					.start = start,
-					.finish = finish,
+					.start = peer_start,
+					.finish = peer_finish,
 					.detach = detach};
 
 	return pinner_main(argc, argv, &p);
