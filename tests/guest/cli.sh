@@ -28,6 +28,7 @@ options() {
 	wants 125 "is none of" --mode floppy -- true
 	wants 125 "is none of" --align 3M -- true
 	wants 125 "is none of" --domain none -- true
+	wants 125 "not with --kvm" --icount --kvm -- true
 	wants 125 "is none of" --map none -- true
 	wants 125 "needs --size 2G" --align 1G -- true
 	wants 125 "no whole number" --count 0 -- true
@@ -48,6 +49,8 @@ machine() {
 	wants 0 "" --mode none --rw "$t/rw" -- bash -c "echo kept >$t/rw/file; echo lost >$t/lost"
 	[ "$(cat "$t/rw/file" 2>/dev/null)" = kept ] || fail "--rw: nothing was written"
 	[ ! -e "$t/lost" ] || fail "the host's root was written to"
+	# waiting costs nothing, and the machine's clock goes on
+	wants 0 "counted" --mode none --icount -- bash -c 'a=$(date +%s%N); sleep 100; b=$(date +%s%N); [ $((b - a)) -gt 100000000000 ] && [ "$(nproc)" = 1 ] && echo counted'
 	wants 124 "stopped after 12 s" --mode none --timeout 12 -- sleep 100
 	wants 0 "534773760" --size 512M --backing "$t/nv" -- cat /sys/bus/dax/devices/dax0.0/size
 	wants 125 "--size says" --size 1G --backing "$t/nv" -- true

@@ -59,6 +59,8 @@ qemu_arguments() {
 		-display none -no-reboot -kernel "$kernel_dir/vmlinux" -initrd "$scratch/initramfs" -serial "file:$scratch/console"
 		-append "console=ttyS0 quiet panic=-1 cryptomgr.notests tsc=reliable no_timer_check mitigations=off random.trust_cpu=on apparmor=0 audit=0 8250.nr_uarts=1$append"
 		-fsdev local,id=hr,path=/,security_model=none,readonly=on,multidevs=remap -device virtio-9p-pci,fsdev=hr,mount_tag=hostroot)
+	# waiting passes at once, instead of in real time
+	[ -z "$icount" ] || qemu+=(-icount shift=0,sleep=off)
 	[ -z "$bios" ] || qemu+=(-bios "$bios")
 	[ -z "$pidfile" ] || qemu+=(-pidfile "$pidfile")
 	for ((i = 0; i < ${#rws[@]}; i++)); do
