@@ -1,4 +1,4 @@
-/* holdfast bench: rows of DESIGN's table, each measured in alternation with its raw counterpart, medians of the pairs. */
+/* holdfast bench: each row is measured in alternation with its raw counterpart in the same process, medians of the pairs. */
 #ifndef HF_TOOLS_BENCH_H
 #define HF_TOOLS_BENCH_H
 
@@ -6,24 +6,27 @@
 #include "tool.h"
 #include <libpmem2.h>
 
-#define BENCH_RAW_BYTES (256ull << 20)	/* of the area that raw writes go to */
-#define BENCH_ROUNDS    15u
+#define BENCH_RAW_BYTES	 (256ull << 20)	/* of the area that raw writes go to */
+#define BENCH_ROUNDS	 15u
+#define BENCH_ROUNDS_MAX 15u
 
 struct bench {
 	hf_volume *vol;
 	struct pm *pm;
 	pmem2_memcpy_fn copy;		/* libpmem2's own, for the same mapping */
 	pmem2_drain_fn drain;
-	uint8_t *raw;			/* BENCH_RAW_BYTES of the mapping, whole frames */
+	uint8_t *raw;			/* raw_bytes of the mapping, whole frames */
+	uint64_t raw_bytes;
 	uint64_t raw_at;		/* the ring of raw 64-byte records */
-	uint8_t *src, *dst;		/* 2 MiB each */
+	uint8_t *src, *dst;		/* 2 MiB and a page each */
 	uint64_t rng;
-	json_t *rows;
-	bool json;
+	json_t *rows, *plots;
+	const char *group;		/* that runs */
+	bool json, full, quick;
 	char tmpfs[64];			/* a directory in /dev/shm, "" if there is none */
 };
 
-/* Runs 'ops' operations; setup that is not to be timed goes into prepare. Both may be NULL. */
+/* Runs 'ops' operations; setup that is not to be timed goes into prepare and undo. */
 typedef void bench_fn(struct bench *b, void *ctx, unsigned ops);
 
 struct bench_row {
@@ -32,31 +35,68 @@ struct bench_row {
 	double target;			/* ratio: at most (or, for 'faster', at least); 0: none */
 	bool faster;			/* the ratio is raw / ours: how many times faster */
 	unsigned ops;
-	bench_fn *prepare, *ours, *raw, *undo;
+	unsigned raw_ops;		/* 0: as many. One long operation is compared with many short ones */
+	unsigned rounds;		/* 0: BENCH_ROUNDS; at most BENCH_ROUNDS_MAX */
+	bench_fn *prepare, *ours, *raw, *undo;	/* all but 'ours' may be NULL */
 	void *ctx;
 };
-void bench_run(struct bench *b, const struct bench_row *row);
-/* A figure that has no pair, or whose pair was measured elsewhere. unit: "ns", "ms". */
-void bench_print(struct bench *b, const char *name, double ns, double raw_ns, const char *raw_name, double target, bool faster);
+/* Ours and raw in turn. Returns the median of ours, ns for each operation. */
+double bench_run(struct bench *b, const struct bench_row *row);
+
+/* A figure that was measured elsewhere. */
+struct bench_result {
+	const char *name, *raw_name;	/* raw_name: "-" if there is none */
+	double ns, raw_ns;		/* raw_ns 0: it has no counterpart */
+	double ratio, low, high;	/* the median and the quartiles of the pairs' ratios; without a counterpart of ns / its median */
+	double target;
+	bool faster;
+};
+void bench_report(struct bench *b, const struct bench_result *r);
+/* Samples, ours and raw of the same round (or NULL): the result's figures from them. Sorts nothing of the caller's. */
+void bench_pairs(struct bench_result *r, const double *ours, const double *raw, unsigned n);
+void bench_single(struct bench *b, const char *name, double ns);	/* measured once, no counterpart */
 void bench_note(struct bench *b, const char *name, const char *text);
+/* For the plots (cmd_bench_svg.c): a point of a line of a plot. */
+void bench_point(struct bench *b, const char *plot, const char *line, double x, double y);
+
+unsigned bench_count(const struct bench *b, unsigned n);	/* fewer with --quick */
+uint64_t bench_bytes(const struct bench *b, uint64_t n);
+unsigned bench_rounds(const struct bench *b, unsigned n);
 uint64_t bench_random(struct bench *b);
 double bench_now_ns(void);
 void bench_must(int64_t ret, const char *what);	/* ends the program if negative */
 double bench_median(double *v, unsigned n);	/* sorts v */
 int bench_compare_double(const void *a, const void *b);
+const char *bench_size(uint64_t bytes, char buf[16]);	/* "64 B", "4 KiB" */
+struct hf_id bench_mkdir(struct bench *b, const char *path);
 
-/* raw counterparts; ctx of the first: size_t bytes */
-void bench_raw_write_random(struct bench *b, void *ctx, unsigned ops);
-void bench_raw_write_64(struct bench *b, void *ctx, unsigned ops);
-void bench_raw_read_random(struct bench *b, void *ctx, unsigned ops);
-double bench_raw_64_ns(struct bench *b);		/* of one, over many: what is too short to pair is compared with it */
+/* Places in a file, or in the raw area: 'bytes' at multiples of them, plus 'shift'. */
+struct bench_io {
+	hf_file *file;
+	int fd;				/* of another filesystem */
+	size_t bytes;
+	uint64_t span, at, raw_at;
+	unsigned shift;
+	bool sequential;
+};
+uint64_t bench_place(struct bench *b, const struct bench_io *io, uint64_t *at);
+void bench_raw_write(struct bench *b, void *io, unsigned ops);	/* libpmem2's non-temporal copy, and a fence */
+void bench_raw_read(struct bench *b, void *io, unsigned ops);
+void bench_raw_write_64(struct bench *b, void *unused, unsigned ops);	/* a ring of records */
+void bench_raw_read_64(struct bench *b, void *unused, unsigned ops);	/* at random: a line that is not in the cache */
+/* Files of the volume: whole frames; single blocks, each in the place of another. */
+void bench_huge_file(struct bench *b, struct bench_io *io, const char *path, uint64_t bytes);
+void bench_scattered_file(struct bench *b, struct bench_io *io, const char *path, uint64_t bytes);
+void bench_drop_file(struct bench *b, struct bench_io *io, const char *path);
 
-void bench_data(struct bench *b);	/* cmd_bench_data.c */
-void bench_names(struct bench *b);	/* cmd_bench_names.c */
-void bench_volume(struct bench *b);	/* cmd_bench_volume.c: truncate, checkpoint, mount, fsck */
-void bench_threads(struct bench *b);	/* cmd_bench_threads.c */
+void bench_data(struct bench *b);	/* read, overwrite, append */
+void bench_space(struct bench *b);	/* truncate, punch, allocate, fsync, checkpoint */
+void bench_names(struct bench *b);
+void bench_paths(struct bench *b);	/* of the same group */
+void bench_volume(struct bench *b);	/* mount, fsck */
+void bench_threads(struct bench *b);
 void bench_threads_pins(struct bench *b);
-void bench_pins(struct bench *b);	/* cmd_bench_pins.c */
-void bench_views(struct bench *b);	/* cmd_bench_views.c */
+void bench_pins(struct bench *b);
+void bench_views(struct bench *b);
 
 #endif

@@ -1,4 +1,4 @@
-/* The instrument: pairs, medians, rows. */
+/* holdfast bench: options, the volume, which groups of rows run. */
 #include "bench.h"
 #include "media/pm_impl.h"
 #include <errno.h>
@@ -7,149 +7,73 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BENCH_VOLUME_BYTES  (3ull << 30)
+#define BENCH_QUICK_BYTES   (512ull << 20)
 #define BENCH_MADV_POPULATE 23	/* MADV_POPULATE_WRITE and MADV_COLLAPSE: not in all C libraries' headers yet */
 #define BENCH_MADV_COLLAPSE 25
 
-double bench_now_ns(void)
+static const struct group {
+	const char *name;
+	void (*run)(struct bench *b);
+} groups[] = {
+	{"data", bench_data},	    {"space", bench_space}, {"names", bench_names}, {"volume", bench_volume},
+	{"threads", bench_threads}, {"pins", bench_pins},   {"views", bench_views},
+};
+#define GROUPS	   (sizeof(groups) / sizeof(groups[0]))
+#define GROUP_LIST "data, space, names, volume, threads, pins, views"
+
+struct wish {
+	struct bench *b;
+	unsigned groups;		/* bits; 0: all */
+};
+
+static bool want_groups(struct wish *w, const char *list)
 {
-	struct timespec ts;
+	size_t i, len;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
-}
-
-uint64_t bench_random(struct bench *b)
-{
-	b->rng ^= b->rng << 13;
-	b->rng ^= b->rng >> 7;
-	b->rng ^= b->rng << 17;
-	return b->rng;
-}
-
-void bench_must(int64_t ret, const char *what)
-{
-	if (ret >= 0)
-		return;
-	tool_fail((int)ret, "%s", what);
-	exit(EXIT_FAILED);
-}
-
-int bench_compare_double(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-double bench_median(double *v, unsigned n)
-{
-	qsort(v, n, sizeof(*v), bench_compare_double);
-	return v[n / 2];
-}
-
-void bench_print(struct bench *b, const char *name, double ns, double raw_ns, const char *raw_name, double target, bool faster)
-{
-	double ratio = raw_ns <= 0 ? 0 : faster ? raw_ns / ns : ns / raw_ns;
-	char ratio_text[32] = "", target_text[32] = "";
-
-	json_array_append_new(b->rows, json_pack("{s:s,s:f,s:f,s:s,s:f,s:f,s:b,s:b}", "name", name, "ns", ns, "raw_ns", raw_ns, "raw",
-						 raw_name, "ratio", ratio, "target", target, "higher_is_better", faster, "reached",
-						 target <= 0 || (faster ? ratio >= target : ratio <= target)));
-	if (b->json)
-		return;
-	if (ratio > 0)
-		snprintf(ratio_text, sizeof(ratio_text), "%.2f", ratio);
-	if (target > 0)
-		snprintf(target_text, sizeof(target_text), "%s %.2f%s", faster ? ">=" : "<=", target,
-			 (faster ? ratio >= target : ratio <= target) ? "" : "  *");
-	printf("%-46s %12.0f %12.0f %8s %s   %s\n", name, ns, raw_ns, ratio_text, target_text, raw_name);
-	fflush(stdout);
-}
-
-void bench_note(struct bench *b, const char *name, const char *text)
-{
-	json_array_append_new(b->rows, json_pack("{s:s,s:s}", "name", name, "note", text));
-	if (!b->json)
-		printf("%-46s %s\n", name, text);
-}
-
-static double timed(struct bench *b, bench_fn *fn, void *ctx, unsigned ops)
-{
-	double t0 = bench_now_ns();
-
-	fn(b, ctx, ops);
-	return (bench_now_ns() - t0) / ops;
-}
-
-/* Ours and raw in turn, the order swapped each round; the ratio is the median of the pairs' ratios. */
-void bench_run(struct bench *b, const struct bench_row *row)
-{
-	double ours[BENCH_ROUNDS], raw[BENCH_ROUNDS], ratio[BENCH_ROUNDS], mid_raw, mid_ratio;
-	unsigned i;
-
-	for (i = 0; i < BENCH_ROUNDS; i++) {
-		if (row->prepare)
-			row->prepare(b, row->ctx, row->ops);
-		if (i & 1)
-			raw[i] = timed(b, row->raw, row->ctx, row->ops);
-		ours[i] = timed(b, row->ours, row->ctx, row->ops);
-		if (!(i & 1))
-			raw[i] = timed(b, row->raw, row->ctx, row->ops);
-		if (row->undo)
-			row->undo(b, row->ctx, row->ops);
-		ratio[i] = ours[i] / raw[i];
+	for (; *list; list += len + (list[len] == ',')) {
+		len = strcspn(list, ",");
+		for (i = 0; i < GROUPS; i++)
+			if (strlen(groups[i].name) == len && !memcmp(groups[i].name, list, len))
+				break;
+		if (i == GROUPS)
+			return false;
+		w->groups |= 1u << i;
 	}
-	mid_ratio = bench_median(ratio, BENCH_ROUNDS);
-	mid_raw = bench_median(raw, BENCH_ROUNDS);
-	bench_print(b, row->name, mid_raw * mid_ratio, mid_raw, row->raw_name, row->target, row->faster);
+	return w->groups != 0;
 }
 
-/* ---- what the memory can do: libpmem2's non-temporal copy and its drain, on the same mapping */
-void bench_raw_write_random(struct bench *b, void *ctx, unsigned ops)
+static bool bench_option(void *ctx, char letter, const char *name, const char *arg)
 {
-	size_t bytes = *(size_t *)ctx;
-	uint64_t places = BENCH_RAW_BYTES / (bytes < 4096 ? 64 : bytes);
+	struct wish *w = ctx;
 
-	while (ops--) {
-		uint8_t *to = b->raw + bench_random(b) % places * (bytes < 4096 ? 64 : bytes);
-
-		b->copy(to, b->src, bytes, PMEM2_F_MEM_NONTEMPORAL | PMEM2_F_MEM_NODRAIN);
-		b->drain();
-	}
+	(void)letter;
+	if (!strcmp(name, "rows"))
+		return want_groups(w, arg);
+	if (!strcmp(name, "pins"))
+		return want_groups(w, "pins,views");
+	if (!strcmp(name, "full"))
+		w->b->full = true;
+	else
+		w->b->quick = true;
+	return true;
 }
 
-void bench_raw_write_64(struct bench *b, void *ctx, unsigned ops)
-{
-	(void)ctx;
-	while (ops--) {
-		b->copy(b->raw + b->raw_at, b->src, 64, PMEM2_F_MEM_NONTEMPORAL | PMEM2_F_MEM_NODRAIN);
-		b->drain();
-		b->raw_at = (b->raw_at + 64) % BENCH_RAW_BYTES;
-	}
-}
-
-double bench_raw_64_ns(struct bench *b)
-{
-	double t0 = bench_now_ns();
-
-	bench_raw_write_64(b, NULL, 20000);
-	return (bench_now_ns() - t0) / 20000;
-}
-
-void bench_raw_read_random(struct bench *b, void *ctx, unsigned ops)
-{
-	size_t bytes = *(size_t *)ctx;
-	uint64_t places = BENCH_RAW_BYTES / (bytes < 4096 ? 64 : bytes);
-
-	while (ops--) {
-		memcpy(b->dst, b->raw + bench_random(b) % places * (bytes < 4096 ? 64 : bytes), bytes);
-		__asm__ volatile("" ::: "memory");
-	}
-}
+static const struct tool_option options[] = {
+	{"rows", 0, true, "only these groups of rows, with commas in between: " GROUP_LIST},
+	{"pins", 0, false, "the same as --rows pins,views"},
+	{"full", 0, false, "the rows that take long, too: all pairs of a size and a number of files"},
+	{"quick", 0, false, "a few operations of each row: whether it works; the figures mean nothing"},
+	{0},
+};
+static const char about[] =
+	"Measures operations in alternation with what the memory itself can do (libpmem2's non-temporal copy to\n"
+	"the same mapping), with the same in other ways, and with tmpfs, in the same run. A row is the medians of\n"
+	"15 pairs, and the median and the quartiles of the pairs' ratios. Without VOLUME: a 3 GiB volume in memory.\n"
+	"A VOLUME is written to (files /raw, /bench.*, removed at the end) and claimed to be persistent at\n"
+	"cache-line granularity. '*' marks a row that misses its target. Takes up to five minutes.";
 
 /* The area that raw writes go to is a file of the volume: the same mapping, the same page size. */
 static int raw_area(struct bench *b)
@@ -159,12 +83,13 @@ static int raw_area(struct bench *b)
 	size_t n;
 	int err = hf_open(b->vol, "/raw", HF_O_RDWR | HF_O_CREAT, 0600, &file);
 
+	b->raw_bytes = bench_bytes(b, BENCH_RAW_BYTES);
 	if (!err)
-		err = hf_fallocate(file, 0, 0, BENCH_RAW_BYTES);
+		err = hf_fallocate(file, 0, 0, b->raw_bytes);
 	if (!err)
 		err = hf_extents(file, 0, &e, 1, &n);
-	if (!err && (n != 1 || e.len < BENCH_RAW_BYTES)) {
-		tool_error("the volume has no %llu MiB in one piece for the raw copies", BENCH_RAW_BYTES >> 20);
+	if (!err && (n != 1 || e.len < b->raw_bytes)) {
+		tool_error("the volume has no %llu MiB in one piece for the raw copies", (unsigned long long)b->raw_bytes >> 20);
 		err = -ENOSPC;
 	}
 	if (!err)
@@ -175,20 +100,17 @@ static int raw_area(struct bench *b)
 }
 
 /* A device maps 2 MiB pages; a memfd gets 4 KiB ones, and rows with random places then measure the TLB. Where the kernel can
- * (6.1 on), the mapping is made of 2 MiB pages. */
-static void huge_pages(struct bench *b)
+ * (6.1 on), the mapping is made of 2 MiB pages: one small page is there, and collapsing it brings the rest. */
+static double huge_pages(struct bench *b)
 {
 	uint64_t done = 0, off;
 
-	if (b->pm->kind != PM_MEMFD)
-		return;
 	for (off = 0; off < b->pm->size; off += HF_FRAME_SIZE)
-		done += madvise(b->pm->base + off, HF_FRAME_SIZE, BENCH_MADV_POPULATE) == 0 &&
+		done += madvise(b->pm->base + off, HF_BLOCK_SIZE, BENCH_MADV_POPULATE) == 0 &&
 			madvise(b->pm->base + off, HF_FRAME_SIZE, BENCH_MADV_COLLAPSE) == 0;
 	if (!b->json)
 		printf("pages of 2 MiB: %u%% of the volume\n", (unsigned)(done * 100 / (b->pm->size / HF_FRAME_SIZE)));
-	json_array_append_new(b->rows, json_pack("{s:s,s:f}", "name", "share of 2 MiB pages", "ratio",
-						 (double)done / (double)(b->pm->size / HF_FRAME_SIZE)));
+	return (double)done / (double)(b->pm->size / HF_FRAME_SIZE);
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -199,79 +121,87 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 	return remove(path);
 }
 
-static bool bench_option(void *ctx, char letter, const char *name, const char *arg)
-{
-	(void)letter;
-	(void)name;
-	(void)arg;
-	*(bool *)ctx = true;
-	return true;
-}
-
 static int bench_open(struct bench *b, const char *path)
 {
 	struct hf_mount_options opts = {.struct_size = sizeof(opts), .flags = HF_MOUNT_FORCE_CACHE_LINE};
-	int err = path ? hf_mount(&b->vol, path, &opts) : hf_mount_memory(&b->vol, BENCH_VOLUME_BYTES, &opts);
+	uint64_t bytes = b->quick ? BENCH_QUICK_BYTES : BENCH_VOLUME_BYTES;
+	int err = path ? hf_mount(&b->vol, path, &opts) : hf_mount_memory(&b->vol, bytes, &opts);
 
 	if (err)
 		return tool_fail(err, "%s", path ? path : "memory");
 	b->pm = b->vol->fs.pm;
 	b->copy = pmem2_get_memcpy_fn(pm_priv_of(b->pm)->pmem2[0]);
 	b->drain = pmem2_get_drain_fn(pm_priv_of(b->pm)->pmem2[0]);
-	b->src = aligned_alloc(4096, 2 << 20);
-	b->dst = aligned_alloc(4096, 2 << 20);
-	b->rows = json_array();
-	b->rng = 88172645463325252ull;
+	b->src = aligned_alloc(4096, HF_FRAME_SIZE);
+	b->dst = aligned_alloc(4096, HF_FRAME_SIZE);
 	if (!b->src || !b->dst)
 		return tool_fail(-ENOMEM, "bench");
-	memset(b->src, 0x5a, 2 << 20);
-	memset(b->dst, 0, 2 << 20);
+	memset(b->src, 0x5a, HF_FRAME_SIZE);
+	memset(b->dst, 0, HF_FRAME_SIZE);
 	snprintf(b->tmpfs, sizeof(b->tmpfs), "/dev/shm/holdfast-bench.XXXXXX");
 	if (!mkdtemp(b->tmpfs))
 		b->tmpfs[0] = 0;
-	huge_pages(b);
-	err = raw_area(b);
-	return err ? tool_fail(err, "bench") : EXIT_OK;
+	return EXIT_OK;
+}
+
+static int bench_groups(struct bench *b, unsigned wanted)
+{
+	int err = raw_area(b);
+	size_t i;
+
+	if (err)
+		return tool_fail(err, "bench");
+	if (!b->json)
+		printf("%-50s %11s %9s %8s %15s %-10s %s\n", "operation", "ns", "raw ns", "ratio", "quartiles", "target", "compared with");
+	for (i = 0; i < GROUPS; i++) {
+		if (wanted && !(wanted >> i & 1))
+			continue;
+		b->group = groups[i].name;
+		if (!b->json)
+			printf("--- %s\n", b->group);
+		groups[i].run(b);
+	}
+	hf_unlink(b->vol, "/raw");
+	return EXIT_OK;
+}
+
+static void bench_json(struct bench *b, const char *path, double huge, double seconds)
+{
+	tool_json_print(json_pack("{s:s,s:s,s:b,s:b,s:f,s:f,s:O,s:O}", "volume", path ? path : "memory", "granularity", pm_gran_name(b->pm->gran),
+				  "full", b->full, "quick", b->quick, "huge_pages", huge, "seconds", seconds, "rows", b->rows, "plots",
+				  b->plots));
 }
 
 int cmd_bench(int argc, char **argv)
 {
-	static const struct tool_option options[] = {{"pins", 0, false, "only the rows about pins and views"}, {0}};
-	struct bench b = {0};
-	bool pins_only = false;
-	double t0 = bench_now_ns();
-	int status = tool_options(argc, argv, "[--pins] [--json] [VOLUME]",
-				  "Measures operations in alternation with what the memory itself can do (libpmem2's non-temporal copy to\n"
-				  "the same mapping) and with tmpfs, in the same run; medians of 15 pairs. Without VOLUME: a 3 GiB volume in\n"
-				  "memory. A VOLUME is written to (files /raw, /bench.*, removed at the end) and claimed to be persistent at\n"
-				  "cache-line granularity. '*' marks a row that misses its target. Takes up to three minutes.",
-				  options, true, bench_option, &pins_only, &b.json);
+	struct bench b = {.rows = json_array(), .plots = json_object(), .rng = 88172645463325252ull};
+	struct wish wish = {.b = &b};
+	double t0 = bench_now_ns(), huge = 0;
+	int status = tool_options(argc, argv, "[--rows GROUP,...] [--pins] [--full | --quick] [--json] [VOLUME]", about, options, true,
+				  bench_option, &wish, &b.json);
+	const char *path;
 
+	if (status < 0 && argc - optind > 1)
+		status = tool_usage("one VOLUME at most");
+	if (status < 0 && b.full && b.quick)
+		status = tool_usage("--full and --quick exclude each other");
 	if (status >= 0)
-		return status;
-	if (argc - optind > 1)
-		return tool_usage("one VOLUME at most");
-	status = bench_open(&b, argc > optind ? argv[optind] : NULL);
-	if (status == EXIT_OK) {
-		if (!b.json)
-			printf("%-46s %12s %12s %8s %s\n", "operation", "ns", "raw ns", "ratio", "target   compared with");
-		if (!pins_only) {
-			bench_data(&b);
-			bench_names(&b);
-			bench_volume(&b);
-			bench_threads(&b);
-		}
-		bench_pins(&b);
-		bench_views(&b);
-		if (b.json)
-			tool_json_print(json_pack("{s:s,s:s,s:f,s:O}", "volume", argc > optind ? argv[optind] : "memory", "granularity",
-						  pm_gran_name(b.pm->gran), "seconds", (bench_now_ns() - t0) / 1e9, "rows", b.rows));
-		hf_unlink(b.vol, "/raw");
-		status = tool_unmount(&b.vol, EXIT_OK);
-	}
+		goto out;
+	path = argc > optind ? argv[optind] : NULL;
+	status = bench_open(&b, path);
+	if (status == EXIT_OK && b.pm->kind == PM_MEMFD && !b.quick)
+		huge = huge_pages(&b);
+	if (status == EXIT_OK)
+		status = bench_groups(&b, wish.groups);
+	if (status == EXIT_OK && b.json)
+		bench_json(&b, path, huge, (bench_now_ns() - t0) / 1e9);
+	if (b.vol)
+		status = tool_unmount(&b.vol, status);
 	if (b.tmpfs[0])
 		nftw(b.tmpfs, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+out:
 	json_decref(b.rows);
+	json_decref(b.plots);
 	free(b.src);
 	free(b.dst);
 	return status;

@@ -1,230 +1,166 @@
-/* Reads and writes of file bytes. */
+/* Reads and writes of file bytes: every size, in every place, in both orders. */
 #include "bench.h"
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#define DATA_BYTES (256ull << 20)
+#define DATA_BYTES  (256ull << 20)
+#define BLOCK_BYTES (64ull << 20)
+#define BATCH_BYTES (16ull << 20)	/* that a round moves at most ... */
+#define BATCH_OPS   20000u		/* ... and how often it is called */
 
-struct data {
-	size_t bytes;			/* first: the raw functions read it */
-	hf_file *file;
-	int fd;				/* tmpfs */
-	uint64_t span, at;
-	bool sequential;
+enum op { READ, OVERWRITE, APPEND };
+enum place { HUGE_LEAF, BLOCKS, ONE_BLOCK, PLACES };
+static const size_t sizes[] = {64, 512, 4096, 65536, 2 << 20};
+static const char *const op_name[] = {"read", "overwrite", "append"};
+static const char *const place_name[] = {"huge leaf", "blocks", "one-block file"};
+
+static const struct {
+	enum op op;
+	enum place place;
+	size_t bytes;
+	double at_most;
+} targets[] = {
+	{OVERWRITE, HUGE_LEAF, 4096, 1.08}, {OVERWRITE, HUGE_LEAF, 65536, 1.02}, {OVERWRITE, HUGE_LEAF, 64, 1.12}, {READ, HUGE_LEAF, 4096, 1.06},
+	{READ, BLOCKS, 4096, 1.15},	    {APPEND, HUGE_LEAF, 4096, 2.05},	 {APPEND, HUGE_LEAF, 64, 3.0},
 };
 
-static uint64_t data_place(struct bench *b, struct data *d)
+static double target_of(enum op op, enum place place, size_t bytes)
 {
-	uint64_t unit = d->bytes < 4096 ? 64 : d->bytes;
+	size_t i;
 
-	return bench_random(b) % (d->span / unit) * unit;
+	for (i = 0; i < sizeof(targets) / sizeof(targets[0]); i++)
+		if (targets[i].op == op && targets[i].place == place && targets[i].bytes == bytes)
+			return targets[i].at_most;
+	return 0;
 }
 
 static void overwrite(struct bench *b, void *ctx, unsigned ops)
 {
-	struct data *d = ctx;
+	struct bench_io *io = ctx;
 
 	while (ops--)
-		bench_must(hf_pwrite(d->file, b->src, d->bytes, data_place(b, d)), "overwrite");
+		bench_must(hf_pwrite(io->file, b->src, io->bytes, bench_place(b, io, &io->at)), "overwrite");
 }
 
-static void read_random(struct bench *b, void *ctx, unsigned ops)
+static void read_some(struct bench *b, void *ctx, unsigned ops)
 {
-	struct data *d = ctx;
+	struct bench_io *io = ctx;
 
 	while (ops--)
-		bench_must(hf_pread(d->file, b->dst, d->bytes, data_place(b, d)), "read");
+		bench_must(hf_pread(io->file, b->dst, io->bytes, bench_place(b, io, &io->at)), "read");
 }
 
-static void tmpfs_write(struct bench *b, void *ctx, unsigned ops)
+static void data_row(struct bench *b, enum op op, enum place place, struct bench_io *io)
 {
-	struct data *d = ctx;
+	bool plain = !io->sequential && !io->shift;
+	char name[96], size[16];
+	double ns;
 
-	while (ops--)
-		bench_must(pwrite(d->fd, b->src, d->bytes, (off_t)data_place(b, d)), "tmpfs write");
+	snprintf(name, sizeof(name), "%s %s, %s, %s", op_name[op], bench_size(io->bytes, size),
+		 io->shift ? "unaligned" : io->sequential ? "sequential" : "random", place_name[place]);
+	ns = bench_run(b, &(struct bench_row){.name = name, .raw_name = op == READ ? "memcpy" : "copy + fence",
+					      .target = plain ? target_of(op, place, io->bytes) : 0,
+					      .ops = (unsigned)min_u64(BATCH_OPS, BATCH_BYTES / io->bytes),
+					      .ours = op == READ ? read_some : overwrite,
+					      .raw = op == READ ? bench_raw_read : bench_raw_write, .ctx = io});
+	if (place == HUGE_LEAF && plain)
+		bench_point(b, op_name[op], "holdfast", (double)io->bytes, ns);
 }
 
-static void tmpfs_read(struct bench *b, void *ctx, unsigned ops)
+static void data_rows(struct bench *b, enum place place, struct bench_io *io)
 {
-	struct data *d = ctx;
+	enum op op;
+	size_t i;
 
-	while (ops--)
-		bench_must(pread(d->fd, b->dst, d->bytes, (off_t)data_place(b, d)), "tmpfs read");
+	for (op = READ; op <= OVERWRITE; op++) {
+		for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]) && sizes[i] <= io->span; i++) {
+			io->bytes = sizes[i];
+			data_row(b, op, place, io);
+			if (place == ONE_BLOCK)
+				continue;
+			io->sequential = true;
+			data_row(b, op, place, io);
+			io->sequential = false;
+			if (place != HUGE_LEAF)
+				continue;
+			io->shift = 13;		/* no multiple of 8 */
+			data_row(b, op, place, io);
+			io->shift = 0;
+		}
+	}
+}
+
+/* ---- append */
+
+struct append {
+	struct bench_io io;		/* first: the raw functions' */
+	enum place place;
+};
+
+/* The first 2 MiB of a file are blocks, what is added behind them are frames. */
+static void append_prepare(struct bench *b, void *ctx, unsigned ops)
+{
+	struct append *a = ctx;
+
+	(void)ops;
+	bench_must(hf_open(b->vol, "/bench.append", HF_O_RDWR | HF_O_CREAT, 0600, &a->io.file), "append file");
+	if (a->place == HUGE_LEAF)
+		bench_must(hf_fallocate(a->io.file, 0, 0, HF_FRAME_SIZE), "append file");
+	bench_must(hf_syncfs(b->vol), "sync");		/* the last round's blocks come back */
 }
 
 static void append(struct bench *b, void *ctx, unsigned ops)
 {
-	struct data *d = ctx;
+	struct append *a = ctx;
 
-	while (ops--) {
-		bench_must(hf_pwrite(d->file, b->src, d->bytes, d->at), "append");
-		d->at += d->bytes;
-	}
-}
-
-static void tmpfs_append(struct bench *b, void *ctx, unsigned ops)
-{
-	struct data *d = ctx;
-	off_t at = 0;
-
-	while (ops--) {
-		bench_must(pwrite(d->fd, b->src, d->bytes, at), "tmpfs append");
-		at += (off_t)d->bytes;
-	}
-}
-
-static void append_prepare(struct bench *b, void *ctx, unsigned ops)
-{
-	struct data *d = ctx;
-
-	(void)ops;
-	d->at = 0;
-	bench_must(hf_open(b->vol, "/bench.append", HF_O_RDWR | HF_O_CREAT | HF_O_TRUNC, 0600, &d->file), "append file");
-	if (d->fd >= 0)
-		bench_must(ftruncate(d->fd, 0), "tmpfs truncate");
-	bench_must(hf_syncfs(b->vol), "sync");		/* the last round's blocks come back */
+	while (ops--)
+		bench_must(hf_append(a->io.file, b->src, a->io.bytes, NULL), "append");
 }
 
 static void append_undo(struct bench *b, void *ctx, unsigned ops)
 {
-	struct data *d = ctx;
+	struct append *a = ctx;
 
 	(void)ops;
-	bench_must(hf_close(&d->file), "close");
-	bench_must(hf_unlink(b->vol, "/bench.append"), "unlink");
+	bench_drop_file(b, &a->io, "/bench.append");
 }
 
-/* Hot: the same 64 bytes. */
-static void read_hot(struct bench *b, void *ctx, unsigned ops)
+static void append_rows(struct bench *b, enum place place)
 {
-	struct data *d = ctx;
-
-	while (ops--)
-		bench_must(hf_pread(d->file, b->dst, d->bytes, 4096), "read");
-}
-
-static void raw_read_hot(struct bench *b, void *ctx, unsigned ops)
-{
-	struct data *d = ctx;
-
-	while (ops--) {
-		memcpy(b->dst, b->raw + 4096, d->bytes);
-		__asm__ volatile("" ::: "memory");
-	}
-}
-
-/* A file of single blocks, each in the place of another: no two are adjacent. */
-static void scattered_file(struct bench *b, struct data *d, const char *name, uint64_t span)
-{
-	hf_file *other;
-	uint64_t off;
-
-	bench_must(hf_open(b->vol, name, HF_O_RDWR | HF_O_CREAT, 0600, &d->file), name);
-	bench_must(hf_open(b->vol, "/bench.other", HF_O_RDWR | HF_O_CREAT, 0600, &other), "other");
-	bench_must(hf_ftruncate(d->file, span), "size");	/* not at the end: blocks, no frames */
-	bench_must(hf_ftruncate(other, span), "size");
-	for (off = 0; off < span; off += 4096) {
-		bench_must(hf_pwrite(d->file, b->src, 4096, off), "fill");
-		bench_must(hf_pwrite(other, b->src, 4096, off), "fill");
-	}
-	hf_close(&other);
-	bench_must(hf_unlink(b->vol, "/bench.other"), "unlink");
-	d->span = span;
-}
-
-static void huge_file(struct bench *b, struct data *d, const char *name)
-{
-	bench_must(hf_open(b->vol, name, HF_O_RDWR | HF_O_CREAT, 0600, &d->file), name);
-	bench_must(hf_fallocate(d->file, 0, 0, DATA_BYTES), "fallocate");
-	d->span = DATA_BYTES;
-}
-
-static void tmpfs_file(struct bench *b, struct data *d, uint64_t bytes)
-{
-	char path[128];
-	uint64_t off;
-
-	snprintf(path, sizeof(path), "%s/data", b->tmpfs);
-	d->fd = b->tmpfs[0] ? open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
-	for (off = 0; d->fd >= 0 && off < bytes; off += 2 << 20)
-		bench_must(pwrite(d->fd, b->src, 2 << 20, (off_t)off), "tmpfs fill");
-}
-
-static void data_overwrites(struct bench *b, struct data *d)
-{
-	static const struct {
-		const char *name;
-		size_t bytes;
-		double target;
-		unsigned ops;
-	} sizes[] = {{"overwrite 4 KiB", 4096, 1.08, 20000}, {"overwrite 64 KiB", 65536, 1.02, 2000}, {"overwrite 64 B", 64, 1.12, 50000}};
+	struct append a = {.io = {.span = b->raw_bytes}, .place = place};
+	char name[96], size[16];
+	double ns;
 	size_t i;
 
 	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-		d->bytes = sizes[i].bytes;
-		bench_run(b, &(struct bench_row){.name = sizes[i].name, .raw_name = "raw", .target = sizes[i].target, .ops = sizes[i].ops,
-						 .ours = overwrite, .raw = bench_raw_write_random, .ctx = d});
+		unsigned ops = (unsigned)min_u64(BATCH_OPS, (place == BLOCKS ? HF_FRAME_SIZE - 1 : 2 * BATCH_BYTES) / sizes[i]);
+
+		if (ops == 0)
+			continue;
+		a.io.bytes = sizes[i];
+		a.io.sequential = sizes[i] < 4096;	/* as the journal's records are */
+		snprintf(name, sizeof(name), "append %s, into %s", bench_size(sizes[i], size), place == BLOCKS ? "blocks" : "frames");
+		ns = bench_run(b, &(struct bench_row){.name = name, .raw_name = "copy + fence", .target = target_of(APPEND, place, sizes[i]),
+						      .ops = ops, .prepare = append_prepare, .ours = append, .raw = bench_raw_write,
+						      .undo = append_undo, .ctx = &a});
+		if (place == HUGE_LEAF)
+			bench_point(b, "append", "holdfast", (double)sizes[i], ns);
 	}
-}
-
-static void data_appends(struct bench *b, struct data *d)
-{
-	struct data a = {.fd = d->fd, .bytes = 4096};
-
-	bench_run(b, &(struct bench_row){.name = "append 4 KiB", .raw_name = "raw", .target = 2.05, .ops = 8000,
-					 .prepare = append_prepare, .ours = append, .raw = bench_raw_write_random, .undo = append_undo,
-					 .ctx = &a});
-	a.bytes = 64;
-	bench_run(b, &(struct bench_row){.name = "append 64 B", .raw_name = "raw", .target = 3.0, .ops = 50000,
-					 .prepare = append_prepare, .ours = append, .raw = bench_raw_write_64, .undo = append_undo,
-					 .ctx = &a});
-}
-
-static void data_reads(struct bench *b, struct data *huge, struct data *blocks)
-{
-	huge->bytes = blocks->bytes = 4096;
-	bench_run(b, &(struct bench_row){.name = "read 4 KiB, cold, huge leaf", .raw_name = "raw", .target = 1.06, .ops = 20000,
-					 .ours = read_random, .raw = bench_raw_read_random, .ctx = huge});
-	bench_run(b, &(struct bench_row){.name = "read 4 KiB, cold, blocks", .raw_name = "raw", .target = 1.15, .ops = 20000,
-					 .ours = read_random, .raw = bench_raw_read_random, .ctx = blocks});
-	huge->bytes = 64;
-	bench_run(b, &(struct bench_row){.name = "read 64 B, hot (target: raw + 8 ns)", .raw_name = "raw", .ops = 200000,
-					 .ours = read_hot, .raw = raw_read_hot, .ctx = huge});
-}
-
-static void data_against_tmpfs(struct bench *b, struct data *d)
-{
-	struct data a = {.fd = d->fd, .bytes = 4096};
-
-	if (d->fd < 0)
-		return bench_note(b, "against tmpfs", "no /dev/shm: not measured");
-	d->bytes = 4096;
-	bench_run(b, &(struct bench_row){.name = "overwrite 4 KiB, times faster", .raw_name = "tmpfs pwrite", .target = 2.2, .faster = true,
-					 .ops = 10000, .ours = overwrite, .raw = tmpfs_write, .ctx = d});
-	bench_run(b, &(struct bench_row){.name = "read 4 KiB, times faster", .raw_name = "tmpfs pread", .target = 2.3, .faster = true,
-					 .ops = 10000, .ours = read_random, .raw = tmpfs_read, .ctx = d});
-	bench_run(b, &(struct bench_row){.name = "append 4 KiB, times faster", .raw_name = "tmpfs pwrite", .target = 1.4, .faster = true,
-					 .ops = 8000, .prepare = append_prepare, .ours = append, .raw = tmpfs_append, .undo = append_undo,
-					 .ctx = &a});
 }
 
 void bench_data(struct bench *b)
 {
-	struct data huge = {0}, blocks = {.fd = -1};
+	struct bench_io io = {0};
 
-	huge_file(b, &huge, "/bench.huge");
-	scattered_file(b, &blocks, "/bench.blocks", 64ull << 20);
-	tmpfs_file(b, &huge, DATA_BYTES);
-	data_overwrites(b, &huge);
-	data_appends(b, &huge);
-	data_reads(b, &huge, &blocks);
-	data_against_tmpfs(b, &huge);
-	if (huge.fd >= 0)
-		close(huge.fd);
-	hf_close(&huge.file);
-	hf_close(&blocks.file);
-	bench_must(hf_unlink(b->vol, "/bench.huge"), "unlink");
-	bench_must(hf_unlink(b->vol, "/bench.blocks"), "unlink");
+	bench_huge_file(b, &io, "/bench.data", bench_bytes(b, DATA_BYTES));
+	data_rows(b, HUGE_LEAF, &io);
+	bench_drop_file(b, &io, "/bench.data");
+	bench_scattered_file(b, &io, "/bench.data", bench_bytes(b, BLOCK_BYTES));
+	data_rows(b, BLOCKS, &io);
+	bench_drop_file(b, &io, "/bench.data");
+	bench_scattered_file(b, &io, "/bench.data", HF_BLOCK_SIZE);
+	data_rows(b, ONE_BLOCK, &io);
+	bench_drop_file(b, &io, "/bench.data");
+	append_rows(b, HUGE_LEAF);
+	append_rows(b, BLOCKS);
 }

@@ -1,272 +1,332 @@
-/* Names: create, look up, rename, unlink. */
+/* Names in directories of ten, of a thousand, of a million. */
 #include "bench.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#define MANY_NAMES 1000000u
-#define BATCH      1000u
+#define BATCH	    1000u
+#define NEW_NAMES   50000000u	/* numbers of those that rows make; below are those that stay */
+#define MOVED_NAMES 60000000u
+#define READ_NAMES  20000u
 
 struct names {
-	struct hf_id dir[2];
-	uint64_t next;			/* names are numbers; an undo removes what a round made */
-	char tmpfs[96];
-	bool cross;
+	unsigned size, ndirs;		/* names in each of so many directories, used in turn */
+	struct hf_id *dir;
+	struct hf_id other;		/* to move names to */
+	struct hf_id *id;		/* of the names that stay */
+	struct hf_id fresh[BATCH];	/* of those that a row made */
+	unsigned which;			/* of the sizes below */
 };
+static const struct {
+	unsigned size, ndirs, batch;
+	const char *text;
+} sizes[] = {{10, 100, 200, "10"}, {1000, 1, BATCH, "1,000"}, {1000000, 1, BATCH, "1,000,000"}};
+#define SIZES (sizeof(sizes) / sizeof(sizes[0]))
 
-static void name_of(char out[32], uint64_t n)
+static const char *name_of(char out[32], uint64_t n)
 {
+	int i;
+
 	memcpy(out, "name-", 5);
-	out += 5;
-	for (int i = 7; i >= 0; i--, n /= 10)
+	for (i = 12; i >= 5; i--, n /= 10)
 		out[i] = (char)('0' + n % 10);
-	out[8] = 0;
+	out[13] = 0;
+	return out;
+}
+
+static struct hf_id make(struct bench *b, struct names *n, unsigned dir, uint64_t number)
+{
+	struct hf_create how = {.mode = S_IFREG | 0644};
+	struct hf_stat st;
+	char name[32];
+
+	bench_must(hf_inode_create(b->vol, n->dir[dir % n->ndirs], name_of(name, number), &how, &st), "create");
+	return st.id;
+}
+
+static void make_all(struct bench *b, struct names *n, uint32_t type, unsigned ops)
+{
+	struct hf_create how = {.mode = type | 0755};
+	char name[32];
+	unsigned i;
+
+	for (i = 0; i < ops; i++)
+		bench_must(hf_inode_create(b->vol, n->dir[i % n->ndirs], name_of(name, NEW_NAMES + i), &how, NULL), "create");
 }
 
 static void create(struct bench *b, void *ctx, unsigned ops)
 {
-	struct hf_create how = {.mode = S_IFREG | 0644};
-	struct names *n = ctx;
-	char name[32];
-	unsigned i;
-
-	for (i = 0; i < ops; i++) {
-		name_of(name, n->next + i);
-		bench_must(hf_inode_create(b->vol, n->dir[0], name, &how, NULL), "create");
-	}
+	make_all(b, ctx, S_IFREG, ops);
 }
 
-static void unlink_all(struct bench *b, void *ctx, unsigned ops)
+static void make_dirs(struct bench *b, void *ctx, unsigned ops)
+{
+	make_all(b, ctx, S_IFDIR, ops);
+}
+
+/* Whose numbers are wanted. */
+static void create_known(struct bench *b, void *ctx, unsigned ops)
+{
+	struct names *n = ctx;
+	unsigned i;
+
+	for (i = 0; i < ops; i++)
+		n->fresh[i] = make(b, n, i, NEW_NAMES + i);
+}
+
+static void link_one(struct bench *b, void *ctx, unsigned ops)
 {
 	struct names *n = ctx;
 	char name[32];
 	unsigned i;
 
-	for (i = 0; i < ops; i++) {
-		name_of(name, n->next + i);
-		bench_must(hf_inode_unlink(b->vol, n->dir[0], name), "unlink");
-	}
+	for (i = 0; i < ops; i++)
+		bench_must(hf_inode_link(b->vol, n->id[0], n->dir[i % n->ndirs], name_of(name, NEW_NAMES + i), NULL), "link");
 }
 
-/* Away from the names that exist, and back in the next round. */
-static void rename_all(struct bench *b, void *ctx, unsigned ops)
+static void unlink_new(struct bench *b, void *ctx, unsigned ops)
 {
 	struct names *n = ctx;
-	char from[32], to[32];
+	char name[32];
+	unsigned i;
+
+	for (i = 0; i < ops; i++)
+		bench_must(hf_inode_unlink(b->vol, n->dir[i % n->ndirs], name_of(name, NEW_NAMES + i)), "unlink");
+}
+
+static void remove_dirs(struct bench *b, void *ctx, unsigned ops)
+{
+	struct names *n = ctx;
+	char name[32];
+	unsigned i;
+
+	for (i = 0; i < ops; i++)
+		bench_must(hf_inode_rmdir(b->vol, n->dir[i % n->ndirs], name_of(name, NEW_NAMES + i)), "rmdir");
+}
+
+static void move(struct bench *b, struct names *n, unsigned ops, bool across, bool back)
+{
+	char at[32], to[32];
 	unsigned i;
 
 	for (i = 0; i < ops; i++) {
-		name_of(from, n->next + i);
-		name_of(to, n->next + i + 50000000);
-		bench_must(hf_inode_rename(b->vol, n->dir[0], from, n->dir[n->cross], to, 0), "rename");
+		struct hf_id home = n->dir[i % n->ndirs], away = across ? n->other : home;
+
+		name_of(at, NEW_NAMES + i);
+		name_of(to, MOVED_NAMES + i);
+		bench_must(back ? hf_inode_rename(b->vol, away, to, home, at, 0) : hf_inode_rename(b->vol, home, at, away, to, 0), "rename");
 	}
+}
+
+static void rename_new(struct bench *b, void *ctx, unsigned ops)
+{
+	move(b, ctx, ops, false, false);
 }
 
 static void rename_back(struct bench *b, void *ctx, unsigned ops)
 {
-	struct names *n = ctx;
-	char from[32], to[32];
-	unsigned i;
-
-	for (i = 0; i < ops; i++) {
-		name_of(to, n->next + i);
-		name_of(from, n->next + i + 50000000);
-		bench_must(hf_inode_rename(b->vol, n->dir[n->cross], from, n->dir[0], to, 0), "rename");
-	}
-	unlink_all(b, ctx, ops);
+	move(b, ctx, ops, false, true);
+	unlink_new(b, ctx, ops);
 }
 
-static void lookup_path(struct bench *b, void *ctx, unsigned ops)
+static void rename_across(struct bench *b, void *ctx, unsigned ops)
 {
-	struct hf_stat st;
-
-	(void)ctx;
-	while (ops--)
-		bench_must(hf_stat(b->vol, "/bench.a/b/c/d", &st), "stat");
+	move(b, ctx, ops, true, false);
 }
 
-static void tmpfs_stat(struct bench *b, void *ctx, unsigned ops)
+static void rename_across_back(struct bench *b, void *ctx, unsigned ops)
 {
-	struct names *n = ctx;
-	struct stat st;
-
-	(void)b;
-	while (ops--)
-		bench_must(stat(n->tmpfs, &st), "tmpfs stat");
+	move(b, ctx, ops, true, true);
+	unlink_new(b, ctx, ops);
 }
 
-static void tmpfs_create(struct bench *b, void *ctx, unsigned ops)
-{
-	char path[128], name[32];
-	unsigned i;
-	int fd;
-
-	(void)ctx;
-	for (i = 0; i < ops; i++) {
-		name_of(name, i);
-		snprintf(path, sizeof(path), "%s/%s", b->tmpfs, name);
-		fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0644);
-		bench_must(fd, "tmpfs create");
-		close(fd);
-	}
-}
-
-static void tmpfs_unlink(struct bench *b, void *ctx, unsigned ops)
-{
-	char path[128], name[32];
-	unsigned i;
-
-	(void)ctx;
-	for (i = 0; i < ops; i++) {
-		name_of(name, i);
-		snprintf(path, sizeof(path), "%s/%s", b->tmpfs, name);
-		bench_must(unlink(path), "tmpfs unlink");
-	}
-}
-
-static void both_unlink(struct bench *b, void *ctx, unsigned ops)
-{
-	unlink_all(b, ctx, ops);
-	tmpfs_unlink(b, ctx, ops);
-}
-
-static void both_create(struct bench *b, void *ctx, unsigned ops)
-{
-	create(b, ctx, ops);
-	tmpfs_create(b, ctx, ops);
-}
-
-static struct hf_id make_dir(struct bench *b, const char *path)
-{
-	struct hf_stat st;
-
-	bench_must(hf_mkdir(b->vol, path, 0755), path);
-	bench_must(hf_stat(b->vol, path, &st), path);
-	return st.id;
-}
-
-static void names_small(struct bench *b, struct names *n)
-{
-	bench_run(b, &(struct bench_row){.name = "create", .raw_name = "raw 64 B", .target = 3.2, .ops = BATCH, .ours = create,
-					 .raw = bench_raw_write_64, .undo = unlink_all, .ctx = n});
-	bench_run(b, &(struct bench_row){.name = "unlink", .raw_name = "raw 64 B", .target = 2.6, .ops = BATCH, .prepare = create,
-					 .ours = unlink_all, .raw = bench_raw_write_64, .ctx = n});
-	bench_run(b, &(struct bench_row){.name = "rename", .raw_name = "raw 64 B", .target = 3.0, .ops = BATCH, .prepare = create,
-					 .ours = rename_all, .raw = bench_raw_write_64, .undo = rename_back, .ctx = n});
-	n->cross = true;
-	bench_run(b, &(struct bench_row){.name = "rename across directories", .raw_name = "raw 64 B", .target = 3.5, .ops = BATCH,
-					 .prepare = create, .ours = rename_all, .raw = bench_raw_write_64, .undo = rename_back,
-					 .ctx = n});
-	n->cross = false;
-}
-
-static void names_tmpfs(struct bench *b, struct names *n)
-{
-	char path[128];
-
-	make_dir(b, "/bench.a");
-	make_dir(b, "/bench.a/b");
-	make_dir(b, "/bench.a/b/c");
-	make_dir(b, "/bench.a/b/c/d");
-	if (!b->tmpfs[0])
-		return bench_note(b, "names against tmpfs", "no /dev/shm: not measured");
-	snprintf(n->tmpfs, sizeof(n->tmpfs), "%s/b/c/d", b->tmpfs);
-	snprintf(path, sizeof(path), "%s/b", b->tmpfs);
-	bench_must(mkdir(path, 0755), "tmpfs mkdir");
-	snprintf(path, sizeof(path), "%s/b/c", b->tmpfs);
-	bench_must(mkdir(path, 0755), "tmpfs mkdir");
-	bench_must(mkdir(n->tmpfs, 0755), "tmpfs mkdir");
-	bench_run(b, &(struct bench_row){.name = "look up 4 components, warm, times faster", .raw_name = "tmpfs stat", .target = 8,
-					 .faster = true, .ops = 20000, .ours = lookup_path, .raw = tmpfs_stat, .ctx = n});
-	bench_run(b, &(struct bench_row){.name = "create, times faster", .raw_name = "tmpfs creat+close", .target = 12, .faster = true,
-					 .ops = BATCH, .ours = create, .raw = tmpfs_create, .undo = both_unlink, .ctx = n});
-	bench_run(b, &(struct bench_row){.name = "unlink, times faster", .raw_name = "tmpfs unlink", .target = 12, .faster = true,
-					 .ops = BATCH, .prepare = both_create, .ours = unlink_all, .raw = tmpfs_unlink, .ctx = n});
-}
-
-static void fill(struct bench *b, struct names *n, unsigned count)
-{
-	struct progress bar;
-	unsigned done;
-
-	progress_begin(&bar, "a million names", !b->json);
-	for (done = 0; done < count; done += 10000) {
-		n->next = 1000000 + done;
-		create(b, n, 10000);
-		progress_update(&bar, done, count, "names");
-	}
-	progress_end(&bar);
-	n->next = 0;
-}
-
-/* Cold: names at random places of a directory that is larger than the caches. */
-static void lookup_random(struct bench *b, void *ctx, unsigned ops)
+static void lookup(struct bench *b, void *ctx, unsigned ops)
 {
 	struct names *n = ctx;
 	struct hf_stat st;
 	char name[32];
 
 	while (ops--) {
-		name_of(name, 1000000 + bench_random(b) % MANY_NAMES);
-		bench_must(hf_inode_lookup(b->vol, n->dir[0], name, &st), "lookup");
+		uint64_t r = bench_random(b);
+
+		bench_must(hf_inode_lookup(b->vol, n->dir[r % n->ndirs], name_of(name, (r >> 8) % n->size), &st), "look-up");
 	}
 }
 
-static void iterate(struct bench *b, struct names *n, unsigned count, const char *name)
+static void lookup_missing(struct bench *b, void *ctx, unsigned ops)
 {
-	struct hf_dirent e;
-	hf_dir *dir;
-	double t0 = bench_now_ns();
-	unsigned seen = 0;
+	struct names *n = ctx;
+	struct hf_stat st;
+	char name[32];
+	unsigned i;
 
-	bench_must(hf_inode_opendir(b->vol, n->dir[0], &dir), "opendir");
-	while (hf_readdir(dir, &e) == 1)
-		seen++;
-	hf_closedir(&dir);
-	bench_print(b, name, (bench_now_ns() - t0) / seen, 0, "per name", 0, false);
-	if (seen != count + 2)
-		bench_must(-EUCLEAN, "the number of names read");
+	for (i = 0; i < ops; i++)
+		if (hf_inode_lookup(b->vol, n->dir[i % n->ndirs], name_of(name, NEW_NAMES + i), &st) != -ENOENT)
+			bench_must(-EEXIST, "look-up of what is not there");
 }
 
-/* The same operations among a thousand and among a million names. */
-static void names_many(struct bench *b)
+static void stat_one(struct bench *b, void *ctx, unsigned ops)
 {
-	struct names n = {.dir = {make_dir(b, "/bench.many")}};
-	double t0;
+	struct names *n = ctx;
+	struct hf_stat st;
 
-	fill(b, &n, MANY_NAMES);
-	bench_run(b, &(struct bench_row){.name = "create among a million names, cold", .raw_name = "raw 64 B", .target = 6, .ops = BATCH,
-					 .ours = create, .raw = bench_raw_write_64, .undo = unlink_all, .ctx = &n});
-	bench_run(b, &(struct bench_row){.name = "look up among a million names, cold", .raw_name = "raw 64 B", .ops = BATCH,
-					 .ours = lookup_random, .raw = bench_raw_write_64, .ctx = &n});
-	iterate(b, &n, MANY_NAMES, "readdir of a million names");
+	while (ops--)
+		bench_must(hf_inode_stat(b->vol, n->id[bench_random(b) % ((uint64_t)n->size * n->ndirs)], &st), "stat");
+}
+
+static void set_xattr(struct bench *b, void *ctx, unsigned ops)
+{
+	struct names *n = ctx;
+	unsigned i;
+
+	for (i = 0; i < ops; i++)
+		bench_must(hf_inode_setxattr(b->vol, n->fresh[i], "user.bench", b->src, 32, 0), "setxattr");
+}
+
+static void get_xattr(struct bench *b, void *ctx, unsigned ops)
+{
+	struct names *n = ctx;
+	unsigned i;
+
+	for (i = 0; i < ops; i++)
+		bench_must(hf_inode_getxattr(b->vol, n->fresh[i], "user.bench", b->dst, 32), "getxattr");
+}
+
+static void create_with_xattr(struct bench *b, void *ctx, unsigned ops)
+{
+	create_known(b, ctx, ops);
+	set_xattr(b, ctx, ops);
+}
+
+/* 'ops' names, from the beginning of a directory to its end, then of the next. */
+static void read_names(struct bench *b, void *ctx, unsigned ops)
+{
+	struct names *n = ctx;
+	struct hf_dirent e;
+	unsigned d = 0;
+	hf_dir *dir;
+	int ret;
+
+	while (ops) {
+		bench_must(hf_inode_opendir(b->vol, n->dir[d++ % n->ndirs], &dir), "opendir");
+		do {
+			ret = hf_readdir(dir, &e);
+			bench_must(ret, "readdir");
+		} while (ret == 1 && --ops);
+		bench_must(hf_closedir(&dir), "closedir");
+	}
+}
+
+static const struct {
+	const char *name;
+	bench_fn *prepare, *ours, *undo, *raw;
+	double target[SIZES];		/* at most */
+} rows[] = {
+	{"create", NULL, create, unlink_new, bench_raw_write_64, {0, 3.2, 6}},
+	{"unlink", create, unlink_new, NULL, bench_raw_write_64, {0, 2.6, 0}},
+	{"rename", create, rename_new, rename_back, bench_raw_write_64, {0, 3.0, 0}},
+	{"rename across directories", create, rename_across, rename_across_back, bench_raw_write_64, {0, 3.5, 0}},
+	{"link", NULL, link_one, unlink_new, bench_raw_write_64, {0}},
+	{"mkdir", NULL, make_dirs, remove_dirs, bench_raw_write_64, {0}},
+	{"rmdir", make_dirs, remove_dirs, NULL, bench_raw_write_64, {0}},
+	{"setxattr of 32 bytes", create_known, set_xattr, unlink_new, bench_raw_write_64, {0}},
+	{"getxattr of 32 bytes", create_with_xattr, get_xattr, unlink_new, bench_raw_read_64, {0}},
+	{"look up, at random", NULL, lookup, NULL, bench_raw_read_64, {0}},
+	{"look up what is not there", NULL, lookup_missing, NULL, bench_raw_read_64, {0}},
+	{"stat by number, at random", NULL, stat_one, NULL, bench_raw_read_64, {0}},
+	{"readdir, per name", NULL, read_names, NULL, NULL, {0}},
+};
+
+static void names_rows(struct bench *b, struct names *n)
+{
+	char name[96];
+	size_t i;
+	double ns;
+
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		unsigned ops = rows[i].ours == read_names ? READ_NAMES : sizes[n->which].batch;
+
+		snprintf(name, sizeof(name), "%s, among %s", rows[i].name, sizes[n->which].text);
+		ns = bench_run(b, &(struct bench_row){.name = name, .raw_name = rows[i].raw == bench_raw_read_64 ? "a cold line" : "64 B + fence",
+						      .target = rows[i].target[n->which], .ops = ops, .prepare = rows[i].prepare,
+						      .ours = rows[i].ours, .raw = rows[i].raw, .undo = rows[i].undo, .ctx = n});
+		bench_point(b, "names", rows[i].name, n->size, ns);
+	}
+}
+
+/* A figure per name of what happens once. */
+static void once(struct bench *b, const char *what, const struct names *n, double t0)
+{
+	double ns = (bench_now_ns() - t0) / n->size / n->ndirs;
+	char name[96];
+
+	snprintf(name, sizeof(name), "%s of %s names, each", what, sizes[n->which].text);
+	bench_single(b, name, ns);
+}
+
+static void names_fill(struct bench *b, struct names *n)
+{
+	struct progress bar;
+	char path[32];
+	double t0;
+	unsigned d, i;
+
+	for (d = 0; d < n->ndirs; d++) {
+		snprintf(path, sizeof(path), "/bench.n%u", d);
+		n->dir[d] = bench_mkdir(b, path);
+	}
+	n->other = bench_mkdir(b, "/bench.other");
+	progress_begin(&bar, "names", !b->json);
 	t0 = bench_now_ns();
-	n.next = 1000000;
-	unlink_all(b, &n, MANY_NAMES);
-	bench_print(b, "unlink of a million names", (bench_now_ns() - t0) / MANY_NAMES, 0, "per name", 0, false);
-	bench_must(hf_rmdir(b->vol, "/bench.many"), "rmdir");
+	for (d = 0; d < n->ndirs; d++) {
+		for (i = 0; i < n->size; i++) {
+			n->id[d * n->size + i] = make(b, n, d, i);
+			if (i % 10000 == 9999)
+				progress_update(&bar, i, n->size, "names");
+		}
+	}
+	progress_end(&bar);
+	once(b, "create", n, t0);
+}
+
+static void names_empty(struct bench *b, struct names *n)
+{
+	char name[32], path[32];
+	double t0 = bench_now_ns();
+	unsigned d, i;
+
+	for (d = 0; d < n->ndirs; d++)
+		for (i = 0; i < n->size; i++)
+			bench_must(hf_inode_unlink(b->vol, n->dir[d], name_of(name, i)), "unlink");
+	once(b, "unlink", n, t0);
+	for (d = 0; d < n->ndirs; d++) {
+		snprintf(path, sizeof(path), "/bench.n%u", d);
+		bench_must(hf_rmdir(b->vol, path), "rmdir");
+	}
+	bench_must(hf_rmdir(b->vol, "/bench.other"), "rmdir");
+}
+
+static void names_of_size(struct bench *b, unsigned which)
+{
+	struct names n = {.size = b->quick ? (unsigned)min_u64(sizes[which].size, 2000) : sizes[which].size, .ndirs = sizes[which].ndirs, .which = which};
+
+	n.dir = calloc(n.ndirs, sizeof(*n.dir));
+	n.id = calloc((size_t)n.size * n.ndirs, sizeof(*n.id));
+	if (!n.dir || !n.id)
+		bench_must(-ENOMEM, "names");
+	names_fill(b, &n);
+	names_rows(b, &n);
+	names_empty(b, &n);
+	free(n.dir);
+	free(n.id);
 }
 
 void bench_names(struct bench *b)
 {
-	struct names n = {.dir = {make_dir(b, "/bench.d0"), make_dir(b, "/bench.d1")}};
+	unsigned i;
 
-	n.next = 1000000;
-	create(b, &n, 1000);		/* a thousand names are there already */
-	n.next = 0;
-	names_small(b, &n);
-	names_tmpfs(b, &n);
-	iterate(b, &n, 1000, "readdir of a thousand names");
-	n.next = 1000000;
-	unlink_all(b, &n, 1000);
-	bench_must(hf_rmdir(b->vol, "/bench.d0"), "rmdir");
-	bench_must(hf_rmdir(b->vol, "/bench.d1"), "rmdir");
-	bench_must(hf_rmdir(b->vol, "/bench.a/b/c/d"), "rmdir");
-	bench_must(hf_rmdir(b->vol, "/bench.a/b/c"), "rmdir");
-	bench_must(hf_rmdir(b->vol, "/bench.a/b"), "rmdir");
-	bench_must(hf_rmdir(b->vol, "/bench.a"), "rmdir");
-	names_many(b);
+	for (i = 0; i < SIZES; i++)
+		names_of_size(b, i);
+	bench_paths(b);
 }

@@ -11,6 +11,7 @@
 #define PIN_OPS	     20000u
 #define CUT_BYTES    (1ull << 30)
 #define CUT_ROUNDS   7u
+#define RAW_OPS	     20000u
 #define HELD_PINS    1000000u
 #define HELD_EXTENTS 100000u
 #define HELD_ROUNDS  9u
@@ -63,7 +64,7 @@ static void raw_flush(struct bench *b, void *ctx, unsigned ops)
 	struct pins *p = ctx;
 
 	while (ops--) {
-		bench_must(pm_flush(b->pm, MOFF((uint64_t)(b->raw - b->pm->base) + bench_random(b) % (BENCH_RAW_BYTES / p->unit) * p->unit),
+		bench_must(pm_flush(b->pm, MOFF((uint64_t)(b->raw - b->pm->base) + bench_random(b) % (b->raw_bytes / p->unit) * p->unit),
 				    p->unit), "flush");
 		bench_must(pm_fence(b->pm), "fence");
 	}
@@ -115,7 +116,7 @@ static void bench_pair(struct bench *b)
 {
 	struct pins p;
 
-	pins_file(b, &p, "/bench.pins", PIN_BYTES, HF_FRAME_SIZE, false);
+	pins_file(b, &p, "/bench.pins", bench_bytes(b, PIN_BYTES), HF_FRAME_SIZE, false);
 	bench_run(b, &(struct bench_row){.name = "pin + unpin of a frame", .raw_name = "an atomic add", .target = 4, .ops = PIN_OPS,
 					 .ours = pin_unpin, .raw = raw_add, .ctx = &p});
 	bench_run(b, &(struct bench_row){.name = "the same, against both", .raw_name = "a pair of atomic adds", .ops = PIN_OPS,
@@ -123,7 +124,7 @@ static void bench_pair(struct bench *b)
 	bench_run(b, &(struct bench_row){.name = "pin + unpin of a frame for writing", .raw_name = "a flush of 2 MiB", .ops = PIN_OPS / 50,
 					 .ours = pin_write_unpin, .raw = raw_flush, .ctx = &p});
 	pins_done(b, &p, "/bench.pins");
-	pins_file(b, &p, "/bench.pins", PIN_BYTES / 4, 4096, true);
+	pins_file(b, &p, "/bench.pins", bench_bytes(b, PIN_BYTES / 4), 4096, true);
 	bench_run(b, &(struct bench_row){.name = "pin + unpin of 4 KiB in a split frame", .raw_name = "an atomic add", .ops = PIN_OPS,
 					 .ours = pin_unpin, .raw = raw_add, .ctx = &p});
 	pins_done(b, &p, "/bench.pins");
@@ -162,27 +163,41 @@ static void cut_round(struct bench *b, uint64_t bytes, uint64_t pins, double *cu
 	free(id);
 }
 
+static double raw_64_ns(struct bench *b)
+{
+	unsigned ops = bench_count(b, RAW_OPS);
+	double t0 = bench_now_ns();
+
+	bench_raw_write_64(b, NULL, ops);
+	return (bench_now_ns() - t0) / ops;
+}
+
 static void bench_cut(struct bench *b, uint64_t bytes, uint64_t pins, const char *how, double target)
 {
+	struct bench_result r = {.raw_name = "64 B + fence", .target = bytes == CUT_BYTES ? target : 0};	/* the targets are of 1 GiB */
 	double cut[CUT_ROUNDS], raw[CUT_ROUNDS], drop[CUT_ROUNDS];
+	unsigned i, n = bench_rounds(b, CUT_ROUNDS);
 	char name[64];
-	unsigned i;
 
-	for (i = 0; i < CUT_ROUNDS; i++) {
-		raw[i] = bench_raw_64_ns(b);
+	for (i = 0; i < n; i++) {
+		raw[i] = raw_64_ns(b);
 		cut_round(b, bytes, pins, &cut[i], &drop[i]);
 	}
 	snprintf(name, sizeof(name), "truncate %llu MiB of huge leaves, %s pinned", (unsigned long long)(bytes >> 20), how);
-	/* the targets are of 1 GiB */
-	bench_print(b, name, bench_median(cut, CUT_ROUNDS), bench_median(raw, CUT_ROUNDS), "raw 64 B", bytes == CUT_BYTES ? target : 0, false);
-	if (pins > 1)
-		bench_print(b, "the last unpin of a frame that was cut off", bench_median(drop, CUT_ROUNDS), bench_median(raw, CUT_ROUNDS), "raw 64 B",
-			    0, false);
+	r.name = name;
+	bench_pairs(&r, cut, raw, n);
+	bench_report(b, &r);
+	if (pins <= 1)
+		return;
+	r.name = "the last unpin of a frame that was cut off";
+	r.target = 0;
+	bench_pairs(&r, drop, raw, n);
+	bench_report(b, &r);
 }
 
 static void bench_cuts(struct bench *b)
 {
-	uint64_t bytes = CUT_BYTES;
+	uint64_t bytes = b->quick ? 64 << 20 : CUT_BYTES;
 	struct hf_statfs s;
 
 	bench_must(hf_syncfs(b->vol), "sync");
@@ -203,85 +218,80 @@ struct held {
 	hf_file *holes;			/* every other block of it is in use */
 };
 
+enum { PIN_FRAME, PIN_BLOCK, ALLOCATE, PUNCH, COSTS };
+static const char *const cost_name[COSTS] = {"pin + unpin of a frame", "pin + unpin of 4 KiB", "allocate 4 KiB", "punch 4 KiB"};
 struct costs {
-	double frame, block, alloc, freeing;	/* pin + unpin; one block allocated; one freed */
+	double ns[COSTS][HELD_ROUNDS];
 };
 
-static double timed_pins(struct bench *b, struct pins *p)
+static void timed_pins(struct bench *b, struct pins *p, double ns[HELD_ROUNDS])
 {
-	double ns[HELD_ROUNDS], t0;
-	unsigned i;
+	unsigned i, ops = bench_count(b, PIN_OPS);
+	double t0;
 
-	for (i = 0; i < HELD_ROUNDS; i++) {
+	for (i = 0; i < bench_rounds(b, HELD_ROUNDS); i++) {
 		t0 = bench_now_ns();
-		pin_unpin(b, p, PIN_OPS);
-		ns[i] = (bench_now_ns() - t0) / PIN_OPS;
+		pin_unpin(b, p, ops);
+		ns[i] = (bench_now_ns() - t0) / ops;
 	}
-	return bench_median(ns, HELD_ROUNDS);
 }
 
 /* A block at a time is put into a file of holes; punched out again. */
-static void timed_alloc(struct bench *b, struct costs *c)
+static void timed_alloc(struct bench *b, double take[HELD_ROUNDS], double give[HELD_ROUNDS])
 {
-	double take[HELD_ROUNDS], give[HELD_ROUNDS], t0;
+	double t0;
 	hf_file *file;
-	unsigned i, k;
+	unsigned i, k, ops = bench_count(b, ALLOC_OPS);
 
 	bench_must(hf_open(b->vol, "/bench.alloc", HF_O_RDWR | HF_O_CREAT, 0600, &file), "file");
-	bench_must(hf_ftruncate(file, ALLOC_OPS * 8192), "size");
-	for (i = 0; i < HELD_ROUNDS; i++) {
+	bench_must(hf_ftruncate(file, ops * 8192ull), "size");
+	for (i = 0; i < bench_rounds(b, HELD_ROUNDS); i++) {
 		bench_must(hf_syncfs(b->vol), "sync");
 		t0 = bench_now_ns();
-		for (k = 0; k < ALLOC_OPS; k++)
+		for (k = 0; k < ops; k++)
 			bench_must(hf_fallocate(file, 0, k * 8192ull, 4096), "allocate");
-		take[i] = (bench_now_ns() - t0) / ALLOC_OPS;
+		take[i] = (bench_now_ns() - t0) / ops;
 		t0 = bench_now_ns();
-		for (k = 0; k < ALLOC_OPS; k++)
+		for (k = 0; k < ops; k++)
 			bench_must(hf_fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, k * 8192ull, 4096), "punch");
-		give[i] = (bench_now_ns() - t0) / ALLOC_OPS;
+		give[i] = (bench_now_ns() - t0) / ops;
 	}
 	bench_must(hf_close(&file), "close");
 	bench_must(hf_unlink(b->vol, "/bench.alloc"), "unlink");
-	c->alloc = bench_median(take, HELD_ROUNDS);
-	c->freeing = bench_median(give, HELD_ROUNDS);
 }
 
 static void costs_now(struct bench *b, struct held *h, struct costs *c)
 {
-	c->frame = timed_pins(b, &h->frame);
-	c->block = timed_pins(b, &h->block);
-	timed_alloc(b, c);
+	timed_pins(b, &h->frame, c->ns[PIN_FRAME]);
+	timed_pins(b, &h->block, c->ns[PIN_BLOCK]);
+	timed_alloc(b, c->ns[ALLOCATE], c->ns[PUNCH]);
 }
 
 static void costs_print(struct bench *b, const char *with, const struct costs *now, const struct costs *empty)
 {
-	const struct {
-		const char *what;
-		double now, empty;
-	} row[] = {{"pin + unpin of a frame", now->frame, empty->frame},
-		   {"pin + unpin of 4 KiB", now->block, empty->block},
-		   {"allocate 4 KiB", now->alloc, empty->alloc},
-		   {"punch 4 KiB", now->freeing, empty->freeing}};
 	char name[96];
+	struct bench_result r = {.name = name, .raw_name = "the same, none held", .target = 2};
 	size_t i;
 
-	for (i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
-		snprintf(name, sizeof(name), "%s, %s", row[i].what, with);
-		bench_print(b, name, row[i].now, row[i].empty, "the same, none held", 2, false);
+	for (i = 0; i < COSTS; i++) {
+		snprintf(name, sizeof(name), "%s, %s", cost_name[i], with);
+		bench_pairs(&r, now->ns[i], empty->ns[i], bench_rounds(b, HELD_ROUNDS));
+		bench_report(b, &r);
 	}
 }
 
 /* Half of them on frames, half on blocks; every place many times. */
 static void hold_pins(struct bench *b, struct held *h)
 {
+	unsigned n = b->quick ? 1000 : HELD_PINS;
 	double t0 = bench_now_ns();
 	struct pins *p;
 
-	for (h->npins = 0; h->npins < HELD_PINS; h->npins++) {
+	for (h->npins = 0; h->npins < n; h->npins++) {
 		p = h->npins & 1 ? &h->block : &h->frame;
 		h->pins[h->npins] = pin_at(p->file, h->npins / 2 % (p->bytes / p->unit) * p->unit, p->unit);
 	}
-	bench_print(b, "pin, the first 1,000,000, each", (bench_now_ns() - t0) / HELD_PINS, 0, "-", 0, false);
+	bench_single(b, "pin, the first 1,000,000, each", (bench_now_ns() - t0) / n);
 }
 
 /* Each second block is pinned and punched: no two busy ones are adjacent. */
@@ -295,7 +305,7 @@ static void hold_busy(struct bench *b, struct held *h, uint64_t extents)
 	t0 = bench_now_ns();
 	for (i = 0; i < extents; i++)
 		bench_must(hf_fallocate(h->holes, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, i * 8192, 4096), "punch");
-	bench_print(b, "punch of a pinned block, each of many", (bench_now_ns() - t0) / (double)extents, 0, "-", 0, false);
+	bench_single(b, "punch of a pinned block, each of many", (bench_now_ns() - t0) / (double)extents);
 	h->nbusy = extents;
 }
 
@@ -306,7 +316,7 @@ static void let_go(struct bench *b, hf_pin_id *ids, uint64_t n, const char *name
 
 	for (i = 0; i < n; i++)
 		bench_must(hf_unpin(b->vol, ids[i]), "unpin");
-	bench_print(b, name, (bench_now_ns() - t0) / (double)n, 0, "-", 0, false);
+	bench_single(b, name, (bench_now_ns() - t0) / (double)n);
 }
 
 static void holes_file(struct bench *b, struct held *h, uint64_t extents)
@@ -328,13 +338,13 @@ static void bench_held(struct bench *b)
 	char with[48];
 
 	bench_must(hf_statfs(b->vol, &s), "statfs");
-	extents = min_u64(HELD_EXTENTS, s.blocks_free / 4);
+	extents = b->quick ? 1000 : min_u64(HELD_EXTENTS, s.blocks_free / 4);
 	h.pins = calloc(HELD_PINS, sizeof(hf_pin_id));
 	h.busy = calloc(HELD_EXTENTS, sizeof(hf_pin_id));
 	if (!h.pins || !h.busy)
 		bench_must(-ENOMEM, "pins");
-	pins_file(b, &h.frame, "/bench.frame", PIN_BYTES, HF_FRAME_SIZE, false);
-	pins_file(b, &h.block, "/bench.block", PIN_BYTES / 8, 4096, true);
+	pins_file(b, &h.frame, "/bench.frame", bench_bytes(b, PIN_BYTES), HF_FRAME_SIZE, false);
+	pins_file(b, &h.block, "/bench.block", bench_bytes(b, PIN_BYTES / 8), 4096, true);
 	holes_file(b, &h, extents);
 	costs_now(b, &h, &empty);
 	hold_pins(b, &h);

@@ -1,179 +1,189 @@
-/* Truncate, checkpoint, mount, fsck. */
+/* Mount, mount after a kill, fsck: over the number of files, over the size of the volume, over what is allocated. */
 #include "bench.h"
 #include <errno.h>
 #include <signal.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define GIB (1ull << 30)
-#define MOUNT_FILES 1000000u
+#define GIB	      (1ull << 30)
+#define PER_DIR	      10000u
+#define MOUNT_ROUNDS  6u		/* even: what one kill left, the next removes */
+#define CHANGED_FILES 20000u		/* since the last mount, when it is killed */
 
-struct cut {
-	hf_file *file;
-	bool scattered;
+static const unsigned files[] = {1000, 10000, 100000, 1000000};
+static const uint64_t sizes[] = {GIB, 32 * GIB, 1024 * GIB};
+#define FILES (sizeof(files) / sizeof(files[0]))
+#define SIZES (sizeof(sizes) / sizeof(sizes[0]))
+
+struct volume {
+	uint64_t bytes;
+	unsigned files;
+	uint64_t allocated;		/* of one further file, in huge leaves */
+	char path[96], what[64];
+	hf_volume *vol;
 };
 
-/* 512 huge leaves; scattered: every other frame belongs to another file that is then removed. */
-static void cut_prepare(struct bench *b, void *ctx, unsigned ops)
+static int mount_it(struct volume *v)
 {
-	struct cut *c = ctx;
-	hf_file *other;
-	uint64_t off;
+	const struct hf_mount_options opts = {.struct_size = sizeof(opts), .flags = HF_MOUNT_FORCE_CACHE_LINE};
 
-	(void)ops;
-	bench_must(hf_syncfs(b->vol), "sync");
-	bench_must(hf_open(b->vol, "/bench.cut", HF_O_RDWR | HF_O_CREAT, 0600, &c->file), "file");
-	if (!c->scattered) {
-		bench_must(hf_fallocate(c->file, 0, 0, GIB), "fallocate");
-		return;
-	}
-	bench_must(hf_open(b->vol, "/bench.other", HF_O_RDWR | HF_O_CREAT, 0600, &other), "file");
-	for (off = 0; off < GIB; off += 2 << 20) {
-		bench_must(hf_fallocate(c->file, 0, off, 2 << 20), "fallocate");
-		if (off < GIB / 2)
-			bench_must(hf_fallocate(other, 0, off, 2 << 20), "fallocate");
-	}
-	hf_close(&other);
-	bench_must(hf_unlink(b->vol, "/bench.other"), "unlink");
+	return hf_mount(&v->vol, v->path, &opts);
 }
 
-static void cut(struct bench *b, void *ctx, unsigned ops)
-{
-	struct cut *c = ctx;
-
-	(void)b;
-	(void)ops;
-	bench_must(hf_ftruncate(c->file, 0), "truncate");
-}
-
-static void cut_undo(struct bench *b, void *ctx, unsigned ops)
-{
-	struct cut *c = ctx;
-
-	(void)ops;
-	hf_close(&c->file);
-	bench_must(hf_unlink(b->vol, "/bench.cut"), "unlink");
-}
-
-/* One truncate is too short to pair with one raw write: each is timed by itself, the raw write over many. */
-static void bench_truncate(struct bench *b, bool scattered, const char *name, double target)
-{
-	double ours[7], raw[7], t0;
-	struct cut c = {.scattered = scattered};
-	unsigned i;
-
-	for (i = 0; i < 7; i++) {
-		cut_prepare(b, &c, 1);
-		raw[i] = bench_raw_64_ns(b);
-		t0 = bench_now_ns();
-		cut(b, &c, 1);
-		ours[i] = bench_now_ns() - t0;
-		cut_undo(b, &c, 1);
-	}
-	qsort(ours, 7, sizeof(ours[0]), bench_compare_double);
-	qsort(raw, 7, sizeof(raw[0]), bench_compare_double);
-	bench_print(b, name, ours[3], raw[3], "raw 64 B", target, false);
-}
-
-/* What a checkpoint costs for each operation that came before it. */
-static void bench_checkpoint(struct bench *b)
+static void make_files(struct volume *v, const char *prefix, unsigned n)
 {
 	struct hf_create how = {.mode = S_IFREG | 0644};
-	double per_op[7], t0;
 	struct hf_stat st;
-	char name[32];
-	unsigned i, k;
+	char name[48];
+	unsigned i;
 
-	bench_must(hf_mkdir(b->vol, "/bench.ckpt", 0755), "mkdir");
-	bench_must(hf_stat(b->vol, "/bench.ckpt", &st), "stat");
-	for (i = 0; i < 7; i++) {
-		bench_must(hf_syncfs(b->vol), "sync");
-		for (k = 0; k < 500; k++) {
-			snprintf(name, sizeof(name), "%u-%u", i, k);
-			bench_must(hf_inode_create(b->vol, st.id, name, &how, NULL), "create");
+	for (i = 0; i < n; i++) {
+		if (i % PER_DIR == 0) {
+			snprintf(name, sizeof(name), "/%s%u", prefix, i / PER_DIR);
+			bench_must(hf_mkdir(v->vol, name, 0755), "mkdir");
+			bench_must(hf_stat(v->vol, name, &st), "stat");
 		}
-		t0 = bench_now_ns();
-		bench_must(hf_syncfs(b->vol), "sync");
-		per_op[i] = (bench_now_ns() - t0) / 500;
-		for (k = 0; k < 500; k++) {
-			snprintf(name, sizeof(name), "%u-%u", i, k);
-			bench_must(hf_inode_unlink(b->vol, st.id, name), "unlink");
-		}
+		snprintf(name, sizeof(name), "file-%u", i);
+		bench_must(hf_inode_create(v->vol, st.id, name, &how, NULL), "create");
 	}
-	bench_must(hf_rmdir(b->vol, "/bench.ckpt"), "rmdir");
-	qsort(per_op, 7, sizeof(per_op[0]), bench_compare_double);
-	bench_print(b, "checkpoint, per operation (target: 35 ns)", per_op[3], 0, "-", 0, false);
 }
 
-/* A child fills the volume and is killed; what is left is mounted. */
-static void kill_filler(const char *path, unsigned files)
+static void remove_files(struct volume *v, const char *prefix, unsigned n)
 {
-	struct hf_mount_options opts = {.struct_size = sizeof(opts), .flags = HF_MOUNT_FORCE_CACHE_LINE};
-	struct hf_create how = {.mode = S_IFREG | 0644};
 	struct hf_stat st;
-	hf_volume *vol;
-	char name[32];
+	char name[48];
 	unsigned i;
+
+	for (i = 0; i < n; i++) {
+		snprintf(name, sizeof(name), "/%s%u", prefix, i / PER_DIR);
+		if (i % PER_DIR == 0)
+			bench_must(hf_stat(v->vol, name, &st), "stat");
+		snprintf(name, sizeof(name), "file-%u", i);
+		bench_must(hf_inode_unlink(v->vol, st.id, name), "unlink");
+		snprintf(name, sizeof(name), "/%s%u", prefix, i / PER_DIR);
+		if (i % PER_DIR == PER_DIR - 1 || i + 1 == n)
+			bench_must(hf_rmdir(v->vol, name), "rmdir");
+	}
+}
+
+static void volume_make(struct bench *b, struct volume *v)
+{
+	struct hf_format_options fmt = {.struct_size = sizeof(fmt), .bytes = v->bytes, .sparse = true};
+	char size[16], used[16];
+	hf_file *file;
+
+	snprintf(v->path, sizeof(v->path), "%s/volume", b->tmpfs);
+	snprintf(v->what, sizeof(v->what), "%u files, %s%s%s", v->files, bench_size(v->bytes, size), v->allocated ? ", full to " : "",
+		 v->allocated ? bench_size(v->allocated, used) : "");
+	bench_must(hf_format(v->path, &fmt), "format");
+	bench_must(mount_it(v), "mount");
+	make_files(v, "d", v->files);
+	if (v->allocated) {
+		bench_must(hf_open(v->vol, "/big", HF_O_RDWR | HF_O_CREAT, 0600, &file), "big file");
+		bench_must(hf_fallocate(file, 0, 0, v->allocated), "big file");
+		bench_must(hf_close(&file), "big file");
+	}
+	bench_must(hf_unmount(&v->vol), "unmount");
+}
+
+/* Changes the volume, and is killed: names that an earlier one made are removed, or made again. */
+static void kill_one(struct bench *b, struct volume *v, bool make)
+{
+	unsigned n = bench_count(b, CHANGED_FILES);
 	pid_t pid = fork();
+	int status;
 
+	bench_must(pid, "fork");
 	if (pid == 0) {
-		bench_must(hf_mount(&vol, path, &opts), "mount");
-		for (i = 0; i < files; i++) {
-			if (i % 10000 == 0) {
-				snprintf(name, sizeof(name), "/d%u", i / 10000);
-				bench_must(hf_mkdir(vol, name, 0755), "mkdir");
-				bench_must(hf_stat(vol, name, &st), "stat");
-			}
-			snprintf(name, sizeof(name), "file-%u", i);
-			bench_must(hf_inode_create(vol, st.id, name, &how, NULL), "create");
-		}
+		bench_must(mount_it(v), "mount");
+		if (make)
+			make_files(v, "changed", n);
+		else
+			remove_files(v, "changed", n);
 		kill(getpid(), SIGKILL);
 	}
-	waitpid(pid, NULL, 0);
+	waitpid(pid, &status, 0);
+	if (!WIFSIGNALED(status))
+		bench_must(-EIO, "the process that was to be killed");
 }
 
-static void time_mount(struct bench *b, const char *path, const char *name, const char *target)
+static void volume_point(struct bench *b, const struct volume *v, const char *line, double ns)
 {
-	struct hf_mount_options opts = {.struct_size = sizeof(opts), .flags = HF_MOUNT_FORCE_CACHE_LINE};
-	double t0 = bench_now_ns(), ns;
-	hf_volume *vol;
-
-	bench_must(hf_mount(&vol, path, &opts), name);
-	ns = bench_now_ns() - t0;
-	bench_must(hf_unmount(&vol), "unmount");
-	bench_print(b, name, ns, 0, target, 0, false);
+	if (v->bytes == sizes[SIZES - 1] && !v->allocated)
+		bench_point(b, "mount_files", line, v->files, ns / 1e6);
+	if (v->files == files[0] && !v->allocated)
+		bench_point(b, "mount_size", line, (double)v->bytes / (double)GIB, ns / 1e6);
 }
 
-static void bench_mount(struct bench *b)
+static void mount_row(struct bench *b, struct volume *v, bool killed)
 {
-	struct hf_format_options fmt = {.struct_size = sizeof(fmt), .bytes = 1ull << 40, .sparse = true};
+	char name[128];
+	struct bench_result r = {.name = name, .raw_name = "-"};
+	unsigned i, n = bench_rounds(b, MOUNT_ROUNDS);
+	double ns[MOUNT_ROUNDS], t0;
+
+	for (i = 0; i < n; i++) {
+		if (killed)
+			kill_one(b, v, i % 2 == 0);
+		t0 = bench_now_ns();
+		bench_must(mount_it(v), v->what);
+		ns[i] = bench_now_ns() - t0;
+		bench_must(hf_unmount(&v->vol), "unmount");
+	}
+	snprintf(name, sizeof(name), "mount %s, %s", killed ? "after a kill" : "clean", v->what);
+	bench_pairs(&r, ns, NULL, n);
+	bench_report(b, &r);
+	volume_point(b, v, killed ? "mount after a kill" : "mount, clean", r.ns);
+}
+
+static void fsck_row(struct bench *b, struct volume *v)
+{
 	struct hf_check_options check = {.struct_size = sizeof(check)};
+	char name[128];
+	struct bench_result r = {.name = name, .raw_name = "-"};
 	struct hf_check_result res;
-	char path[96];
+	unsigned i, n = bench_rounds(b, 3);
+	double ns[3];
+
+	for (i = 0; i < n; i++) {
+		bench_must(hf_check(v->path, &check, &res), "check");
+		if (res.findings)
+			bench_must(-EUCLEAN, "fsck found damage");
+		ns[i] = res.seconds * 1e9;
+	}
+	snprintf(name, sizeof(name), "fsck, %s", v->what);
+	bench_pairs(&r, ns, NULL, n);
+	bench_report(b, &r);
+	volume_point(b, v, "fsck", r.ns);
+}
+
+static void volume_rows(struct bench *b, uint64_t bytes, unsigned n, uint64_t allocated)
+{
+	struct volume v = {.bytes = bytes, .files = b->quick ? (unsigned)min_u64(n, 2000) : n, .allocated = allocated};
+
+	volume_make(b, &v);
+	mount_row(b, &v, true);
+	mount_row(b, &v, false);
+	fsck_row(b, &v);
+	unlink(v.path);
+}
+
+/* All pairs; or the largest volume with each number of files, and the fewest files in each size. */
+void bench_volume(struct bench *b)
+{
+	size_t i, k;
 
 	if (!b->tmpfs[0])
 		return bench_note(b, "mount", "no /dev/shm: not measured");
-	snprintf(path, sizeof(path), "%s/volume", b->tmpfs);
-	bench_must(hf_format(path, &fmt), "format");
-	time_mount(b, path, "mount, empty, 1 TiB, sparse", "-");
-	kill_filler(path, MOUNT_FILES);
-	time_mount(b, path, "mount after a kill, 1 M files, 1 TiB", "target: 15 ms");
-	time_mount(b, path, "mount, clean, 1 M files, 1 TiB", "-");
-	bench_must(hf_check(path, &check, &res), "check");
-	bench_print(b, "fsck, 1 M files, 1 TiB", res.seconds * 1e9, 0, "target: 0.5 s", 0, false);
-	if (res.findings)
-		bench_must(-EUCLEAN, "fsck");
-	unlink(path);
-}
-
-void bench_volume(struct bench *b)
-{
-	bench_truncate(b, false, "truncate 1 GiB of adjacent huge leaves", 45);
-	bench_truncate(b, true, "truncate 1 GiB of scattered huge leaves", 120);
-	bench_checkpoint(b);
-	bench_mount(b);
+	for (i = 0; i < SIZES; i++)
+		for (k = 0; k < FILES; k++)
+			if (b->full || i == SIZES - 1 || k == 0)
+				volume_rows(b, sizes[i], files[k], 0);
+	if (!b->full)
+		return;
+	volume_rows(b, sizes[SIZES - 1], files[0], 100 * GIB);
+	volume_rows(b, sizes[SIZES - 1], files[0], 1000 * GIB);
 }
