@@ -98,5 +98,6 @@ void bench_threads(struct bench *b);
 void bench_threads_pins(struct bench *b);
 void bench_pins(struct bench *b);
 void bench_views(struct bench *b);
+void bench_media(struct bench *b);	/* stores, lines and fences of each operation */
 
 #endif

@@ -20,9 +20,10 @@ static const struct group {
 } groups[] = {
 	{"data", bench_data},	    {"space", bench_space}, {"names", bench_names}, {"volume", bench_volume},
 	{"threads", bench_threads}, {"pins", bench_pins},   {"views", bench_views},
+	{"media", bench_media},
 };
 #define GROUPS	   (sizeof(groups) / sizeof(groups[0]))
-#define GROUP_LIST "data, space, names, volume, threads, pins, views"
+#define GROUP_LIST "data, space, names, volume, threads, pins, views, media"
 
 struct wish {
 	struct bench *b;
