@@ -1,20 +1,22 @@
-/* What one call costs, in nanoseconds of the monotonic clock, which are instructions (user's and kernel's) in a machine that counts
- * them: pmem-guest --icount. Elsewhere they are what they are called.
+/* What one call costs, in nanoseconds of the monotonic clock, which are instructions (user's and
+ * kernel's) in a machine that counts them: pmem-guest --icount. Elsewhere they are what they are
+ * called.
  *
  *   icount_ops PLACE [--ops N] [--rounds N] [--no-idle]
  *     PLACE     hf:VOLUME (formatted), or dir:DIRECTORY
  *     --ops     calls of each kind in a round (400)
  *     --rounds  medians of them are printed (5)
- *     --no-idle for a machine of one processor: what passes while it is idle does not count. (A thread that runs only then counts how
- *               long; without it, waiting for a timer passes as if it were work.)
+ *     --no-idle for a machine of one processor: what passes while it is idle does not count. (A
+ * thread that runs only then counts how long; without it, waiting for a timer passes as if it were
+ * work.)
  *
  * A line of JSON for each operation:
  *   call     the call alone: what the store does later is not in it
- *   placed   the call, and its share of writing everything to its place afterwards (hf_syncfs; a freeze of the file system, which
- *            empties its journal): nothing is left for the background
- *   durable  the call followed by an fsync of the file, or of the directory. Of holdfast: placed, for its calls need none
- * Each operation is checked to have happened. The first error ends the program with a sentence and status 1, and what is measured by
- * then is worth nothing. */
+ *   placed   the call, and its share of writing everything to its place afterwards (hf_syncfs; a
+ * freeze of the file system, which empties its journal): nothing is left for the background durable
+ * the call followed by an fsync of the file, or of the directory. Of holdfast: placed, for its
+ * calls need none Each operation is checked to have happened. The first error ends the program with
+ * a sentence and status 1, and what is measured by then is worth nothing. */
 #include "store.h"
 #include <errno.h>
 #include <pthread.h>
@@ -81,7 +83,8 @@ static double clock_ns(void)
 /* Without what passed idle. */
 static double now(void)
 {
-	return clock_ns() - (double)atomic_load_explicit(&idle.turns, memory_order_relaxed) * idle.ns;
+	return clock_ns() -
+	       (double)atomic_load_explicit(&idle.turns, memory_order_relaxed) * idle.ns;
 }
 
 static void *idle_turns(void *arg)
@@ -349,7 +352,8 @@ static int file_close(struct run *r, unsigned int n)
 	return r->s->close(f);
 }
 
-/* What was read last is what has been written there; what is overwritten differs from round to round. */
+/* What was read last is what has been written there; what is overwritten differs from round to
+ * round. */
 static int check_read(struct run *r, unsigned int n)
 {
 	(void)n;
@@ -414,23 +418,23 @@ static int check_empty(struct run *r, unsigned int n)
 }
 
 static const struct row rows[] = {
-	{"create", true, NULL, create, check_name, names_gone},
-	{"unlink", true, names_made, unlink_name, check_gone, NULL},
-	{"rename", true, names_made, rename_there, check_moved, others_gone},
-	{"rename across directories", true, moves_across, rename_there, check_moved, moves_back},
-	{"link", true, one_made, link_there, check_other, links_gone},
-	{"mkdir", true, NULL, mkdir_name, check_name, dirs_gone},
-	{"stat, 4 components", true, NULL, stat_deep, NULL, NULL},
-	{"open + close", true, NULL, open_close, NULL, NULL},
-	{"truncate by 4 KiB", false, file_new_full, shorten, check_empty, file_delete},
-	{"setxattr, 16 bytes", false, file_new, set_xattr, NULL, file_delete},
-	{"read 4 KiB", false, file_open, read_4k, check_read, file_close},
-	{"read 64 B", false, file_open, read_64, check_read, file_close},
-	{"overwrite 4 KiB", false, overwrite_open, write_4k, check_write, file_close},
-	{"overwrite 64 B", false, overwrite_open, write_64, check_write, file_close},
-	{"append 4 KiB", false, file_new, append_4k, check_4k, file_delete},
-	{"append 64 B", false, file_new, append_64, check_64, file_delete},
-	{"fsync, nothing to do", false, file_open, fsync_file, NULL, file_close},
+    {"create", true, NULL, create, check_name, names_gone},
+    {"unlink", true, names_made, unlink_name, check_gone, NULL},
+    {"rename", true, names_made, rename_there, check_moved, others_gone},
+    {"rename across directories", true, moves_across, rename_there, check_moved, moves_back},
+    {"link", true, one_made, link_there, check_other, links_gone},
+    {"mkdir", true, NULL, mkdir_name, check_name, dirs_gone},
+    {"stat, 4 components", true, NULL, stat_deep, NULL, NULL},
+    {"open + close", true, NULL, open_close, NULL, NULL},
+    {"truncate by 4 KiB", false, file_new_full, shorten, check_empty, file_delete},
+    {"setxattr, 16 bytes", false, file_new, set_xattr, NULL, file_delete},
+    {"read 4 KiB", false, file_open, read_4k, check_read, file_close},
+    {"read 64 B", false, file_open, read_64, check_read, file_close},
+    {"overwrite 4 KiB", false, overwrite_open, write_4k, check_write, file_close},
+    {"overwrite 64 B", false, overwrite_open, write_64, check_write, file_close},
+    {"append 4 KiB", false, file_new, append_4k, check_4k, file_delete},
+    {"append 64 B", false, file_new, append_64, check_64, file_delete},
+    {"fsync, nothing to do", false, file_open, fsync_file, NULL, file_close},
 };
 
 /* ---- measuring */
@@ -519,8 +523,10 @@ static void row_run(struct run *r, const struct row *row, struct spent none)
 	}
 	median(call, r->rounds); /* sorts */
 	spread = call[r->rounds - 1] - call[0];
-	printf("{\"store\": \"%s\", \"op\": \"%s\", \"call\": %.0f, \"call_spread\": %.0f, \"placed\": %.0f, \"durable\": %.0f}\n",
-	       r->s->name, row->name, median(call, r->rounds), spread, median(placed, r->rounds), median(durable, r->rounds));
+	printf("{\"store\": \"%s\", \"op\": \"%s\", \"call\": %.0f, \"call_spread\": %.0f, "
+	       "\"placed\": %.0f, \"durable\": %.0f}\n",
+	       r->s->name, row->name, median(call, r->rounds), spread, median(placed, r->rounds),
+	       median(durable, r->rounds));
 	fflush(stdout);
 }
 
@@ -578,7 +584,8 @@ int main(int argc, char **argv)
 	if (argc > 1)
 		r.s = store_by_name(argv[1], &place);
 	if (!r.s) {
-		fprintf(stderr, "usage: icount_ops hf:VOLUME|dir:DIRECTORY [--ops N] [--rounds N] [--no-idle]\n");
+		fprintf(stderr, "usage: icount_ops hf:VOLUME|dir:DIRECTORY [--ops N] [--rounds N] "
+				"[--no-idle]\n");
 		return 2;
 	}
 	must(r.s->begin(place), place);

@@ -1,5 +1,6 @@
-/* One set of calls over two kinds of storage, for the benchmarks: a holdfast volume, and a directory of any file system of the
- * kernel. Results are counts, 0 or negative errno. Paths are relative: "d/name". */
+/* One set of calls over two kinds of storage, for the benchmarks: a holdfast volume, and a
+ * directory of any file system of the kernel. Results are counts, 0 or negative errno. Paths are
+ * relative: "d/name". */
 #ifndef BENCH_STORE_H
 #define BENCH_STORE_H
 
@@ -36,7 +37,8 @@ struct store {
 	int (*mkdir)(const char *path);
 	int (*rmdir)(const char *path);
 	int (*setxattr)(struct store_file *f, const char *name, const void *value, size_t len);
-	int (*place_all)(void); /* nothing of what has been done is left for later: journals are empty */
+	int (*place_all)(
+	    void); /* nothing of what has been done is left for later: journals are empty */
 };
 
 extern const struct store store_holdfast, store_posix;

@@ -29,10 +29,10 @@ static hf_file *file_of(struct store_file *f)
 static int open_file(const char *path, enum store_open how, struct store_file **out)
 {
 	static const unsigned int flags[] = {
-		[STORE_READ] = HF_O_RDONLY,
-		[STORE_WRITE] = HF_O_RDWR,
-		[STORE_CREATE] = HF_O_RDWR | HF_O_CREAT | HF_O_EXCL,
-		[STORE_WRITE_APPEND] = HF_O_RDWR | HF_O_APPEND,
+	    [STORE_READ] = HF_O_RDONLY,
+	    [STORE_WRITE] = HF_O_RDWR,
+	    [STORE_CREATE] = HF_O_RDWR | HF_O_CREAT | HF_O_EXCL,
+	    [STORE_WRITE_APPEND] = HF_O_RDWR | HF_O_APPEND,
 	};
 	hf_file *f = NULL;
 	int err = hf_open(vol, path, flags[how], 0644, &f);
@@ -121,23 +121,23 @@ static int place_all(void)
 }
 
 const struct store store_holdfast = {
-	.name = "holdfast",
-	.durable = true,
-	.begin = begin,
-	.end = end,
-	.open = open_file,
-	.open_dir = open_dir,
-	.close = close_file,
-	.pread = pread_file,
-	.pwrite = pwrite_file,
-	.truncate = truncate_file,
-	.fsync = fsync_file,
-	.size = size_of,
-	.unlink = unlink_name,
-	.rename = rename_name,
-	.link = link_name,
-	.mkdir = make_dir,
-	.rmdir = remove_dir,
-	.setxattr = set_xattr,
-	.place_all = place_all,
+    .name = "holdfast",
+    .durable = true,
+    .begin = begin,
+    .end = end,
+    .open = open_file,
+    .open_dir = open_dir,
+    .close = close_file,
+    .pread = pread_file,
+    .pwrite = pwrite_file,
+    .truncate = truncate_file,
+    .fsync = fsync_file,
+    .size = size_of,
+    .unlink = unlink_name,
+    .rename = rename_name,
+    .link = link_name,
+    .mkdir = make_dir,
+    .rmdir = remove_dir,
+    .setxattr = set_xattr,
+    .place_all = place_all,
 };

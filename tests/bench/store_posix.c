@@ -45,10 +45,10 @@ static int give(int fd, struct store_file **out)
 static int open_file(const char *path, enum store_open how, struct store_file **out)
 {
 	static const int flags[] = {
-		[STORE_READ] = O_RDONLY,
-		[STORE_WRITE] = O_RDWR,
-		[STORE_CREATE] = O_RDWR | O_CREAT | O_EXCL,
-		[STORE_WRITE_APPEND] = O_RDWR | O_APPEND,
+	    [STORE_READ] = O_RDONLY,
+	    [STORE_WRITE] = O_RDWR,
+	    [STORE_CREATE] = O_RDWR | O_CREAT | O_EXCL,
+	    [STORE_WRITE_APPEND] = O_RDWR | O_APPEND,
 	};
 
 	return give(open(path, flags[how] | O_CLOEXEC, 0644), out);
@@ -131,10 +131,12 @@ static bool is_mount(void)
 {
 	struct stat here, above;
 
-	return !fstat(root, &here) && !fstatat(root, "..", &above, 0) && here.st_dev != above.st_dev;
+	return !fstat(root, &here) && !fstatat(root, "..", &above, 0) &&
+	       here.st_dev != above.st_dev;
 }
 
-/* A freeze writes back what a sync leaves in the journal. Not of a file system that others use, and tmpfs has none. */
+/* A freeze writes back what a sync leaves in the journal. Not of a file system that others use, and
+ * tmpfs has none. */
 static int place_all(void)
 {
 	if (is_mount() && ioctl(root, FIFREEZE, 0) == 0)
@@ -143,24 +145,24 @@ static int place_all(void)
 }
 
 const struct store store_posix = {
-	.name = "directory",
-	.begin = begin,
-	.end = end,
-	.open = open_file,
-	.open_dir = open_dir,
-	.close = close_file,
-	.pread = pread_file,
-	.pwrite = pwrite_file,
-	.truncate = truncate_file,
-	.fsync = fsync_file,
-	.size = size_of,
-	.unlink = unlink_name,
-	.rename = rename_name,
-	.link = link_name,
-	.mkdir = make_dir,
-	.rmdir = remove_dir,
-	.setxattr = set_xattr,
-	.place_all = place_all,
+    .name = "directory",
+    .begin = begin,
+    .end = end,
+    .open = open_file,
+    .open_dir = open_dir,
+    .close = close_file,
+    .pread = pread_file,
+    .pwrite = pwrite_file,
+    .truncate = truncate_file,
+    .fsync = fsync_file,
+    .size = size_of,
+    .unlink = unlink_name,
+    .rename = rename_name,
+    .link = link_name,
+    .mkdir = make_dir,
+    .rmdir = remove_dir,
+    .setxattr = set_xattr,
+    .place_all = place_all,
 };
 
 const struct store *store_by_name(const char *text, const char **place)
