@@ -6,7 +6,7 @@ for what in "$@"; do
 	case $what in
 	build) want+=(gcc libc6-dev cmake ninja-build pkg-config libpmem2-dev libndctl-dev libdaxctl-dev libxxhash-dev libjansson-dev) ;;
 	test) want+=(g++ clang binutils libcunit1-dev valgrind attr rsync patch util-linux clang-format man-db groff-base
-		gcc-aarch64-linux-gnu libc6-dev-arm64-cross libclang-rt-14-dev liburing-dev libfabric-dev libibverbs-dev libfuse3-dev fuse3
+		gcc-aarch64-linux-gnu libc6-dev-arm64-cross libclang-rt-14-dev liburing-dev libfabric-dev libibverbs-dev libfuse3-dev fuse3 libpmemobj-dev liblmdb-dev
 		git sqlite3 make fio stress-ng) ;;
 	guest) # shellcheck disable=SC2207
 		want+=($("${0%/*}/guest/pmem-guest" --packages)) ;;

@@ -15,6 +15,7 @@ struct bench {
 	struct pm *pm;
 	pmem2_memcpy_fn copy;		/* libpmem2's own, for the same mapping */
 	pmem2_drain_fn drain;
+	pmem2_persist_fn persist;
 	uint8_t *raw;			/* raw_bytes of the mapping, whole frames */
 	uint64_t raw_bytes;
 	uint64_t raw_at;		/* the ring of raw 64-byte records */
@@ -40,8 +41,6 @@ struct bench_row {
 	bench_fn *prepare, *ours, *raw, *undo;	/* all but 'ours' may be NULL */
 	void *ctx;
 };
-/* Ours and raw in turn. Returns the median of ours, ns for each operation. */
-double bench_run(struct bench *b, const struct bench_row *row);
 
 /* A figure that was measured elsewhere. */
 struct bench_result {
@@ -51,6 +50,8 @@ struct bench_result {
 	double target;
 	bool faster;
 };
+/* Ours and raw in turn; reports it. */
+struct bench_result bench_run(struct bench *b, const struct bench_row *row);
 void bench_report(struct bench *b, const struct bench_result *r);
 /* Samples, ours and raw of the same round (or NULL): the result's figures from them. Sorts nothing of the caller's. */
 void bench_pairs(struct bench_result *r, const double *ours, const double *raw, unsigned n);
@@ -65,6 +66,7 @@ unsigned bench_rounds(const struct bench *b, unsigned n);
 uint64_t bench_random(struct bench *b);
 double bench_now_ns(void);
 void bench_must(int64_t ret, const char *what);	/* ends the program if negative */
+void bench_sys(int64_t ret, const char *what);	/* the same of a system call */
 double bench_median(double *v, unsigned n);	/* sorts v */
 int bench_compare_double(const void *a, const void *b);
 const char *bench_size(uint64_t bytes, char buf[16]);	/* "64 B", "4 KiB" */
@@ -98,6 +100,8 @@ void bench_threads(struct bench *b);
 void bench_threads_pins(struct bench *b);
 void bench_pins(struct bench *b);
 void bench_views(struct bench *b);
+void bench_compare(struct bench *b);	/* what a user would pick instead */
+void bench_rivals(struct bench *b);	/* of the same group: libraries */
 void bench_media(struct bench *b);	/* stores, lines and fences of each operation */
 
 #endif

@@ -20,10 +20,10 @@ static const struct group {
 } groups[] = {
 	{"data", bench_data},	    {"space", bench_space}, {"names", bench_names}, {"volume", bench_volume},
 	{"threads", bench_threads}, {"pins", bench_pins},   {"views", bench_views},
-	{"media", bench_media},
+	{"media", bench_media}, {"compare", bench_compare},
 };
 #define GROUPS	   (sizeof(groups) / sizeof(groups[0]))
-#define GROUP_LIST "data, space, names, volume, threads, pins, views, media"
+#define GROUP_LIST "data, space, names, volume, threads, pins, views, media, compare"
 
 struct wish {
 	struct bench *b;
@@ -133,6 +133,7 @@ static int bench_open(struct bench *b, const char *path)
 	b->pm = b->vol->fs.pm;
 	b->copy = pmem2_get_memcpy_fn(pm_priv_of(b->pm)->pmem2[0]);
 	b->drain = pmem2_get_drain_fn(pm_priv_of(b->pm)->pmem2[0]);
+	b->persist = pmem2_get_persist_fn(pm_priv_of(b->pm)->pmem2[0]);
 	b->src = aligned_alloc(4096, HF_FRAME_SIZE);
 	b->dst = aligned_alloc(4096, HF_FRAME_SIZE);
 	if (!b->src || !b->dst)
@@ -199,7 +200,7 @@ int cmd_bench(int argc, char **argv)
 	if (b.vol)
 		status = tool_unmount(&b.vol, status);
 	if (b.tmpfs[0])
-		nftw(b.tmpfs, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+		nftw(b.tmpfs, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 out:
 	json_decref(b.rows);
 	json_decref(b.plots);

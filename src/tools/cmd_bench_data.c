@@ -50,21 +50,27 @@ static void read_some(struct bench *b, void *ctx, unsigned ops)
 		bench_must(hf_pread(io->file, b->dst, io->bytes, bench_place(b, io, &io->at)), "read");
 }
 
+static void point(struct bench *b, enum op op, const struct bench_result *r, size_t bytes)
+{
+	bench_point(b, op_name[op], "holdfast", (double)bytes, r->ns);
+	bench_point(b, op_name[op], op == READ ? "memcpy" : "copy + fence", (double)bytes, r->raw_ns);
+}
+
 static void data_row(struct bench *b, enum op op, enum place place, struct bench_io *io)
 {
 	bool plain = !io->sequential && !io->shift;
 	char name[96], size[16];
-	double ns;
+	struct bench_result r;
 
 	snprintf(name, sizeof(name), "%s %s, %s, %s", op_name[op], bench_size(io->bytes, size),
 		 io->shift ? "unaligned" : io->sequential ? "sequential" : "random", place_name[place]);
-	ns = bench_run(b, &(struct bench_row){.name = name, .raw_name = op == READ ? "memcpy" : "copy + fence",
+	r = bench_run(b, &(struct bench_row){.name = name, .raw_name = op == READ ? "memcpy" : "copy + fence",
 					      .target = plain ? target_of(op, place, io->bytes) : 0,
 					      .ops = (unsigned)min_u64(BATCH_OPS, BATCH_BYTES / io->bytes),
 					      .ours = op == READ ? read_some : overwrite,
 					      .raw = op == READ ? bench_raw_read : bench_raw_write, .ctx = io});
 	if (place == HUGE_LEAF && plain)
-		bench_point(b, op_name[op], "holdfast", (double)io->bytes, ns);
+		point(b, op, &r, io->bytes);
 }
 
 static void data_rows(struct bench *b, enum place place, struct bench_io *io)
@@ -129,7 +135,7 @@ static void append_rows(struct bench *b, enum place place)
 {
 	struct append a = {.io = {.span = b->raw_bytes}, .place = place};
 	char name[96], size[16];
-	double ns;
+	struct bench_result r;
 	size_t i;
 
 	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
@@ -140,11 +146,11 @@ static void append_rows(struct bench *b, enum place place)
 		a.io.bytes = sizes[i];
 		a.io.sequential = sizes[i] < 4096;	/* as the journal's records are */
 		snprintf(name, sizeof(name), "append %s, into %s", bench_size(sizes[i], size), place == BLOCKS ? "blocks" : "frames");
-		ns = bench_run(b, &(struct bench_row){.name = name, .raw_name = "copy + fence", .target = target_of(APPEND, place, sizes[i]),
+		r = bench_run(b, &(struct bench_row){.name = name, .raw_name = "copy + fence", .target = target_of(APPEND, place, sizes[i]),
 						      .ops = ops, .prepare = append_prepare, .ours = append, .raw = bench_raw_write,
 						      .undo = append_undo, .ctx = &a});
 		if (place == HUGE_LEAF)
-			bench_point(b, "append", "holdfast", (double)sizes[i], ns);
+			point(b, APPEND, &r, sizes[i]);
 	}
 }
 

@@ -241,17 +241,17 @@ static const struct {
 static void names_rows(struct bench *b, struct names *n)
 {
 	char name[96];
+	struct bench_result r;
 	size_t i;
-	double ns;
 
 	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		unsigned ops = rows[i].ours == read_names ? READ_NAMES : sizes[n->which].batch;
 
 		snprintf(name, sizeof(name), "%s, among %s", rows[i].name, sizes[n->which].text);
-		ns = bench_run(b, &(struct bench_row){.name = name, .raw_name = rows[i].raw == bench_raw_read_64 ? "a cold line" : "64 B + fence",
+		r = bench_run(b, &(struct bench_row){.name = name, .raw_name = rows[i].raw == bench_raw_read_64 ? "a cold line" : "64 B + fence",
 						      .target = rows[i].target[n->which], .ops = ops, .prepare = rows[i].prepare,
 						      .ours = rows[i].ours, .raw = rows[i].raw, .undo = rows[i].undo, .ctx = n});
-		bench_point(b, "names", rows[i].name, n->size, ns);
+		bench_point(b, "names", rows[i].name, n->size, r.ns);
 	}
 }
 

@@ -1,5 +1,6 @@
 /* The instrument: pairs, medians, quartiles, and how a result is told. */
 #include "bench.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -31,6 +32,14 @@ void bench_must(int64_t ret, const char *what)
 unsigned bench_count(const struct bench *b, unsigned n)
 {
 	return b->quick && n > 64 ? 64 : n;
+}
+
+void bench_sys(int64_t ret, const char *what)
+{
+	if (ret >= 0)
+		return;
+	tool_error("%s: %s", what, strerror(errno));
+	exit(EXIT_FAILED);
 }
 
 uint64_t bench_bytes(const struct bench *b, uint64_t n)
@@ -146,7 +155,7 @@ static double timed(struct bench *b, bench_fn *fn, void *ctx, unsigned ops)
 }
 
 /* The order is swapped each round: who comes second finds other things in the caches. */
-double bench_run(struct bench *b, const struct bench_row *row)
+struct bench_result bench_run(struct bench *b, const struct bench_row *row)
 {
 	struct bench_result r = {.name = row->name, .raw_name = row->raw ? row->raw_name : "-", .target = row->target, .faster = row->faster};
 	unsigned ops = bench_count(b, row->ops), raw_ops = row->raw_ops ? bench_count(b, row->raw_ops) : ops;
@@ -166,5 +175,5 @@ double bench_run(struct bench *b, const struct bench_row *row)
 	}
 	bench_pairs(&r, ours, row->raw ? raw : NULL, rounds);
 	bench_report(b, &r);
-	return r.ns;
+	return r;
 }
