@@ -10,6 +10,10 @@ function(hf_layer name)
   add_library(hf_${name} OBJECT ${sources})
   target_link_libraries(hf_${name} PUBLIC hf_flags PkgConfig::PMEM2 PkgConfig::NDCTL PkgConfig::DAXCTL
     PkgConfig::XXHASH PkgConfig::JANSSON Threads::Threads)
+  if(NOT HF_SANITIZE)
+    # behind CMake's own -O2: an eighth of the time of a create
+    target_compile_options(hf_${name} PRIVATE $<$<CONFIG:RelWithDebInfo,Release>:-O3>)
+  endif()
   set(HF_LAYERS ${HF_LAYERS} ${name} CACHE INTERNAL "")
 endfunction()
 
