@@ -112,9 +112,10 @@ static void free_ended(void *ctx, uint64_t unused1, uint64_t unused2, jseq_t seq
 	(void)seq;
 	if (outcome != TXN_COMMITTED)
 		return;
-	atomic_store(&in->pend_atime, INT64_MIN);
-	atomic_store(&in->pend_mtime, INT64_MIN);
-	atomic_store(&in->pend_ctime, INT64_MIN);
+	/* Nobody looks for them any more but the cache's clock, under the shard's lock that comes next. */
+	atomic_store_explicit(&in->pend_atime, INT64_MIN, memory_order_relaxed);
+	atomic_store_explicit(&in->pend_mtime, INT64_MIN, memory_order_relaxed);
+	atomic_store_explicit(&in->pend_ctime, INT64_MIN, memory_order_relaxed);
 	icache_kill(&it->cache, in);
 	/* Only now: the next owner's transaction must come after this one's apply, and find no dead
 	 * namesake. */

@@ -73,13 +73,16 @@ bool lane_make_room(struct journal *j, struct lane *l, uint32_t bytes, uint64_t 
 }
 
 /* I-JNL-1: announced before the number is taken. The checkpointer reads 'next' first and the lanes
- * after: a number that it has seen taken is then seen in flight, until it is applied. */
+ * after: a number that it has seen taken is then seen in flight, until it is applied. For that the
+ * announcement needs no fence of its own: taking the number releases it, to whoever reads this
+ * number or, as all others are taken by read-modify-write, a later one. */
 jseq_t lane_take_number(struct journal *j, struct lane *l)
 {
 	uint64_t seq;
 
-	atomic_store(&l->inflight, atomic_load(&j->next));
-	seq = atomic_fetch_add(&j->next, 1);
+	atomic_store_explicit(&l->inflight, atomic_load_explicit(&j->next, memory_order_relaxed),
+			      memory_order_relaxed);
+	seq = atomic_fetch_add_explicit(&j->next, 1, memory_order_acq_rel);
 	l->last_seq[l->half] = seq;
 	return JSEQ(seq);
 }
