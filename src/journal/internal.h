@@ -79,11 +79,6 @@ struct lane {
 	uint64_t ckpt_head;		/* the checkpointer's */
 };
 
-enum { TXN_SLOTS = 64 };
-struct txn_slot {
-	_Alignas(HF_LINE) struct txn *_Atomic txn;
-};
-
 struct journal {
 	struct pm *pm;
 	struct geo geo;
@@ -103,8 +98,6 @@ struct journal {
 	bool has_thread;
 	_Atomic uint64_t checkpoints, inline_checkpoints, lines_flushed;
 	uint64_t replayed;
-
-	struct txn_slot slots[TXN_SLOTS];	/* idle transactions */
 };
 
 uint32_t lane_thread_number(void);
@@ -147,8 +140,5 @@ int ckpt_read_c(const struct pm *pm, const struct geo *g, jseq_t *out);
 
 /* ---- recover.c */
 int recover_run(struct journal *j);
-
-/* ---- txn.c */
-void txn_free_pool(struct journal *j);
 
 #endif

@@ -10,7 +10,6 @@ static void journal_free(struct journal *j)
 			dirty_free(&j->lanes[i].dirty);
 	free(j->lanes);
 	free(j->filter);
-	txn_free_pool(j);
 	free(j);
 }
 

@@ -61,6 +61,8 @@ void txn_bits_clear(struct txn *t, uint64_t media_bit, uint64_t count);
 void txn_copy(struct txn *t, moff_t off, const void *src, uint32_t len);	/* off and len multiples of 8 */
 /* The word as it will be after this transaction: its own pending set64/copy, else the media. */
 uint64_t txn_load64(struct txn *t, moff_t off);
+/* May something in [off, off+len) be pending? No: txn_load64 of each of its words is the media's. */
+bool txn_may_have(const struct txn *t, moff_t off, uint64_t len);
 /* Block b was allocated by this transaction and nothing points to it yet: it is zeroed now, txn_set64/txn_copy to it store
  * straight to the media (not journalled), and commit flushes and fences it before the record. */
 void txn_fresh(struct txn *t, mblk_t b);

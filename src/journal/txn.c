@@ -33,6 +33,7 @@ struct txn {
 	uint32_t bits_at; /* the last item of bits; 0: none */
 	uint32_t ncopies;
 	uint64_t entries; /* bound of the ring entries that applying takes */
+	uint64_t touched; /* a bit for each line with pending words, by hash: most loads find that there are none */
 	uint32_t nfresh, fresh_cap;
 	uint32_t ndefer, defer_cap;
 	mblk_t *fresh;
@@ -43,7 +44,14 @@ struct txn {
 };
 static_assert(FMT_RECORD_MAX <= 65536, "positions have 16 bits");
 
-/* ---- the pool: a thread comes back to the slot that it used last */
+/* ---- the buffers: a thread keeps the one that it used last, for whatever volume. So none is ever another thread's, and taking
+ * it takes no locked instruction. */
+
+static HF_TLS struct txn *mine;
+static HF_TLS bool mine_at_exit; /* this thread's end is told to txn_thread_ends */
+static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
+static pthread_key_t exit_key;
+static bool exit_key_is;
 
 static struct txn *txn_new(void)
 {
@@ -72,44 +80,46 @@ static void txn_destroy(struct txn *t)
 	free(t);
 }
 
-static struct txn_slot *my_slot(struct journal *j)
+static void txn_thread_ends(void *unused)
 {
-	return &j->slots[lane_thread_number() % TXN_SLOTS];
+	(void)unused;
+	if (mine)
+		txn_destroy(mine);
+	mine = NULL;
+	mine_at_exit = false;
 }
 
-static struct txn *pool_get(struct journal *j)
+static void make_exit_key(void)
 {
-	struct txn_slot *s = my_slot(j);
-
-	if (atomic_load_explicit(&s->txn, memory_order_relaxed) == NULL)
-		return NULL;
-	return atomic_exchange_explicit(&s->txn, NULL, memory_order_acquire);
+	exit_key_is = pthread_key_create(&exit_key, txn_thread_ends) == 0;
 }
 
-static void pool_put(struct txn *t)
+/* The library is unloaded, or the process ends. */
+__attribute__((destructor)) static void txn_library_ends(void)
 {
-	struct txn_slot *s = my_slot(t->j);
-	struct txn *none = NULL;
-
-	if (!atomic_compare_exchange_strong_explicit(&s->txn, &none, t, memory_order_release,
-						     memory_order_relaxed))
-		txn_destroy(t);
+	if (exit_key_is)
+		pthread_key_delete(exit_key);
+	txn_thread_ends(NULL);
 }
 
-void txn_free_pool(struct journal *j)
+/* Without being told of the thread's end, nothing is kept. */
+static void txn_keep(struct txn *t)
 {
-	for (unsigned i = 0; i < TXN_SLOTS; i++) {
-		struct txn *t = atomic_load_explicit(&j->slots[i].txn, memory_order_acquire);
-
-		if (t)
-			txn_destroy(t);
+	if (!mine_at_exit) {
+		pthread_once(&exit_once, make_exit_key);
+		mine_at_exit = exit_key_is && pthread_setspecific(exit_key, &mine) == 0;
 	}
+	if (mine || !mine_at_exit)
+		txn_destroy(t);
+	else
+		mine = t;
 }
 
 struct txn *txn_begin(struct journal *j)
 {
-	struct txn *t = pool_get(j);
+	struct txn *t = mine;
 
+	mine = NULL;
 	if (!t) {
 		t = txn_new();
 		if (!t) {
@@ -123,7 +133,7 @@ struct txn *txn_begin(struct journal *j)
 	t->ticket = 0;
 	t->used = RECORD_HEAD;
 	t->items = t->bits_at = t->ncopies = 0;
-	t->entries = 0;
+	t->entries = t->touched = 0;
 	t->nfresh = t->ndefer = 0;
 	t->gen++;
 	if (t->gen == 0) {
@@ -201,6 +211,32 @@ static bool item_fits(struct txn *t, uint32_t bytes, uint64_t off, uint64_t len)
 	return true;
 }
 
+static uint64_t line_bit(uint64_t off)
+{
+	return 1ull << ((off / HF_LINE * 0x9e3779b97f4a7c15ull) >> 58);
+}
+
+static void touch_lines(struct txn *t, uint64_t off, uint64_t len)
+{
+	if (len > 64 * HF_LINE) {
+		t->touched = UINT64_MAX;
+		return;
+	}
+	for (uint64_t line = off / HF_LINE * HF_LINE; line < off + len; line += HF_LINE)
+		t->touched |= line_bit(line);
+}
+
+bool txn_may_have(const struct txn *t, moff_t off, uint64_t len)
+{
+	uint64_t bits = 0;
+
+	if (len > 64 * HF_LINE)
+		return t->touched != 0;
+	for (uint64_t line = off.v / HF_LINE * HF_LINE; line < off.v + len; line += HF_LINE)
+		bits |= line_bit(line);
+	return t->touched & bits;
+}
+
 /* The slot of a word's SET64 item, or the free slot where it belongs. */
 static uint32_t *word_slot(struct txn *t, uint64_t off)
 {
@@ -255,13 +291,14 @@ void txn_set64(struct txn *t, moff_t off, uint64_t host_value)
 		return;
 	}
 	slot = word_slot(t, off.v);
-	at = word_pending(t, off.v, slot);
+	at = t->touched & line_bit(off.v) ? word_pending(t, off.v, slot) : 0;
 	if (at != 0) {
 		put64(t->rec + at, host_value);
 		return;
 	}
 	if (!item_fits(t, 16, off.v, 8))
 		return;
+	t->touched |= line_bit(off.v);
 	*slot = (uint32_t)t->gen << 16 | t->used;
 	put64(t->rec + t->used, FMT_ITEM(FMT_ITEM_SET64, off.v));
 	put64(t->rec + t->used + 8, host_value);
@@ -275,6 +312,8 @@ uint64_t txn_load64(struct txn *t, moff_t off)
 	uint32_t at;
 
 	HF_ASSERT(off.v % 8 == 0);
+	if (!(t->touched & line_bit(off.v)))
+		return pm_load64(t->j->pm, off);
 	at = word_pending(t, off.v, word_slot(t, off.v));
 	return at != 0 ? get64(t->rec + at) : pm_load64(t->j->pm, off);
 }
@@ -292,6 +331,7 @@ static void add_copy(struct txn *t, uint64_t off, const uint8_t *src, uint32_t l
 	put64(t->rec + t->used + 8, len);
 	memcpy(t->rec + t->used + 16, src, len);
 	t->copy_at[t->ncopies++] = (uint16_t)t->used;
+	touch_lines(t, off, len);
 	t->used += 16 + len;
 	t->items++;
 	t->entries += dirty_need(len);
@@ -448,7 +488,7 @@ static void txn_finish(struct txn *t, jseq_t seq, enum txn_outcome outcome)
 {
 	for (uint32_t i = 0; i < t->ndefer; i++)
 		t->defer[i].fn(t->defer[i].ctx, t->defer[i].a, t->defer[i].b, seq, outcome);
-	pool_put(t);
+	txn_keep(t);
 }
 
 /* A lane with room for the record. A lane that is full is let go of before the checkpoint: whoever
