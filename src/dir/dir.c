@@ -88,7 +88,7 @@ static int dir_locate(struct inode *dir, struct inode_edit *e, uint64_t key, mbl
 static void dir_bucket_load(struct dir_bucket *b)
 {
 	b->media = pm_at(b->pm, mblk_to_moff(b->id.blk));
-	if (!b->t) {
+	if (!b->t || !txn_may_have(b->t, bucket_tag_off(b->id.blk, 0), sizeof(b->tags.w))) {
 		bucket_tags_load(&b->media->head, &b->tags);
 		return;
 	}
@@ -129,7 +129,7 @@ static const void *dir_entry_raw(const struct dir_bucket *b, unsigned slot, le64
 	unsigned words = bucket_entry_run(&b->tags, slot) * FMT_DIR_SLOT / 8;
 	unsigned same = 0;
 
-	if (!b->t)
+	if (!b->t || !txn_may_have(b->t, off, words * 8))
 		return d;
 	while (same < 3 && txn_load64(b->t, moff_add(off, 8 * same)) == pm_load64(b->pm, moff_add(off, 8 * same)))
 		same++;

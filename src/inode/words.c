@@ -95,7 +95,7 @@ void words_load(struct fs *fs, struct txn *t, moff_t off, void *out, unsigned n)
 	le64_t *w = out;
 
 	memcpy(out, pm_at(fs->pm, off), n * sizeof(*w));
-	if (txn_load64(t, off) == le64_get(w[0]))
+	if (!txn_may_have(t, off, n * sizeof(*w)))
 		return;
 	for (unsigned i = 0; i < n; i++)
 		w[i] = le64_of(txn_load64(t, moff_add(off, i * 8)));
