@@ -28,6 +28,7 @@ struct drop_level {
 	int next;			  /* entries [first, next] are still to be looked at */
 	int first, last;		  /* those that the range touches */
 	bool kept;			  /* one of them stays, or a part of it */
+	bool pending;			  /* the transaction may have changed entries before the walk came here */
 	uint16_t zero_lo, zero_hi, zeros; /* those that were dropped */
 	uint32_t zero_bytes;		  /* what zeroing them would take in the record */
 };
@@ -49,6 +50,12 @@ static bool drop_at_root(const struct drop *d)
 	return d->level == d->m->height;
 }
 
+/* An entry that the walk has not come to yet. */
+static uint64_t drop_load(const struct drop *d, moff_t off)
+{
+	return d->at[d->level].pending ? map_load(d->m, off) : pm_load64(d->m->pm, off);
+}
+
 static void drop_slot(const struct drop *d, int idx, struct map_slot *s)
 {
 	const struct drop_level *l = &d->at[d->level];
@@ -60,7 +67,7 @@ static void drop_slot(const struct drop *d, int idx, struct map_slot *s)
 	s->level = d->level;
 	s->off = map_entry_off(fmt_entry_blk(l->node.entry), (unsigned)idx);
 	s->base = l->node.base + (uint64_t)idx * fmt_level_blocks(d->level);
-	s->entry = map_load(d->m, s->off);
+	s->entry = drop_load(d, s->off);
 }
 
 /* A node was flushed when it was written and may be out of the cache since: all its lines at once,
@@ -83,6 +90,7 @@ static void drop_enter(struct drop *d, const struct map_slot *node)
 	l->first = (int)map_index(d->level, lo);
 	l->last = (int)map_index(d->level, hi - 1);
 	l->next = l->last;
+	l->pending = txn_may_have(d->m->t, mblk_to_moff(fmt_entry_blk(node->entry)), HF_BLOCK_SIZE);
 	d->work += (uint32_t)(l->last - l->first) + 1;
 	drop_prefetch(d->m, fmt_entry_blk(node->entry), l->first, l->last);
 }
@@ -209,7 +217,7 @@ static void drop_adjacent(struct drop *d)
 
 	while (count < most && l->next - (int)count > l->first && base >= d->lo + n) {
 		off.v -= 8;
-		entry = map_load(d->m, off);
+		entry = drop_load(d, off);
 		if (entry == 0 ||
 		    fmt_entry_verify(d->m->geo, d->m->key, d->level, FBLK(base - n), entry) != 0 ||
 		    map_is_node(entry) || fmt_entry_blk(entry).v + n != blk)

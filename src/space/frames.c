@@ -126,24 +126,31 @@ static bool part_owned(const struct space *s, const struct group *g, uint64_t fi
 	return true;
 }
 
+/* Of frames 64 w to 64 w + 63 of the group: those with a block that is free, or that are held as a whole. */
+static uint64_t not_all_used(const struct group *g, uint64_t w)
+{
+	uint64_t any = g->held_whole.w[0][w] | g->whole.w[0][w];
+
+	for (unsigned int k = 0; k < FRAMES_CLASSES; k++)
+		any |= g->part[k].w[0][w];
+	return any;
+}
+
+/* By what is known in memory, not from the media: a frame of which no block is free or held has all of them in use. So
+ * the lines of a large range that is freed are first touched when they are cleared. */
 static bool whole_owned(const struct space *s, const struct group *g, uint64_t f, uint64_t n)
 {
-	if (n == 0)
-		return true;
-	if (bits_next(&g->held_whole, f - g->first) < f - g->first + n)
-		return false;
-	for (uint64_t i = f; i < f + n; i++) {
-		const uint64_t *line = line_at(s, i);
-		uint64_t all = ~0ull;
+	uint64_t from = f - g->first, to = from + n, held = 0;
 
-		if (s->frames[i].held)
-			return false;
-		for (unsigned int k = 0; k < LINE_WORDS; k++)
-			all &= line_word(line, k);
-		if (~all)
+	for (uint64_t at = from; at < to; at = (at / 64 + 1) * 64) {
+		uint64_t in_word = min_u64(64 - at % 64, to - at);
+
+		if (not_all_used(g, at / 64) >> at % 64 & (UINT64_MAX >> (64 - in_word)))
 			return false;
 	}
-	return true;
+	for (uint64_t i = f; i < f + n; i++)
+		held |= s->frames[i].held;
+	return !held;
 }
 
 bool frames_owned_locked(const struct space *s, const struct group *g, uint64_t first, uint64_t n)

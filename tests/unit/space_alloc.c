@@ -377,6 +377,13 @@ static void test_double_free(void)
 	vol_free(&v, (struct mext){MBLK(x.first.v + 5), 1}, SPACE_METADATA);
 	CU_ASSERT_EQUAL(try_free(&v, x.first.v, 512), -EUCLEAN);
 	CU_ASSERT_EQUAL(try_free(&v, x.first.v + 5, 1), -EUCLEAN);
+	/* A frame of which some are free: no blocks of it are held. */
+	x = vol_alloc(&v, 512, 0);
+	CU_ASSERT_EQUAL(try_free(&v, x.first.v, 512), 0);
+	for (unsigned i = 0; i < 511; i += 73) {
+		vol_free(&v, (struct mext){MBLK(x.first.v + i), 73}, SPACE_DATA);
+		CU_ASSERT_EQUAL(try_free(&v, x.first.v, 512), -EUCLEAN);
+	}
 	check_sum(&v);
 	vol_close(&v);
 }
