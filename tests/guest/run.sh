@@ -49,7 +49,8 @@ build=$(realpath "$build")
 out=${out:-$build/guest-logs}
 "$guest" --check || { echo "skipped: no machine with persistent memory can run here (see above)"; exit 77; }
 
-#left-out align-1g: the row views, for a device of that alignment cannot be mapped in 2 MiB pages (hf_view_map says so, and the suite huge looks)
+#left-out align-1g: the row views, for a device of that alignment cannot be mapped in 2 MiB pages (hf_view_map says so, and the suite huge looks); the suites pin_stress,
+#left-out   pin_scenarios, huge_slot and deadlock, which use views; and the explorer's images are in memory there
 #left-out ext4, xfs: media_device, which is about /dev/dax
 #left-out hmem: media_device, which wants memory that survives a power failure
 #left-out linux-6.12: all but the core, as for CI
@@ -66,7 +67,7 @@ options_of() { # MACHINE
 }
 left_out() { # MACHINE
 	case $1 in
-	align-1g) echo view_ops view_buffers view_fork view_flush view_threads view_limit view_model view_huge pin_stress pin_scenarios huge_slot ;;
+	align-1g) echo view_ops view_buffers view_fork view_flush view_threads view_limit view_model view_huge pin_stress pin_scenarios huge_slot deadlock ;;
 	ext4 | xfs | hmem) echo media_device ;;
 	esac
 }
