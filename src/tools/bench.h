@@ -23,6 +23,7 @@ struct bench {
 	uint64_t rng;
 	json_t *rows, *plots;
 	const char *group;		/* that runs */
+	const char *svg;		/* the directory for plots, or NULL */
 	bool json, full, quick;
 	char tmpfs[64];			/* a directory in /dev/shm, "" if there is none */
 };
@@ -57,7 +58,7 @@ void bench_report(struct bench *b, const struct bench_result *r);
 void bench_pairs(struct bench_result *r, const double *ours, const double *raw, unsigned n);
 void bench_single(struct bench *b, const char *name, double ns);	/* measured once, no counterpart */
 void bench_note(struct bench *b, const char *name, const char *text);
-/* For the plots (cmd_bench_svg.c): a point of a line of a plot. */
+/* For the plots (bench_svg.c): a point of a line of a plot. */
 void bench_point(struct bench *b, const char *plot, const char *line, double x, double y);
 
 unsigned bench_count(const struct bench *b, unsigned n);	/* fewer with --quick */
@@ -100,6 +101,7 @@ void bench_threads(struct bench *b);
 void bench_threads_pins(struct bench *b);
 void bench_pins(struct bench *b);
 void bench_views(struct bench *b);
+void bench_latency(struct bench *b);	/* of single calls */
 void bench_compare(struct bench *b);	/* what a user would pick instead */
 void bench_rivals(struct bench *b);	/* of the same group: libraries */
 void bench_media(struct bench *b);	/* stores, lines and fences of each operation */

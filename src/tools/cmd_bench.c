@@ -1,5 +1,5 @@
 /* holdfast bench: options, the volume, which groups of rows run. */
-#include "bench.h"
+#include "bench_plot.h"
 #include "media/pm_impl.h"
 #include <errno.h>
 #include <ftw.h>
@@ -20,10 +20,10 @@ static const struct group {
 } groups[] = {
 	{"data", bench_data},	    {"space", bench_space}, {"names", bench_names}, {"volume", bench_volume},
 	{"threads", bench_threads}, {"pins", bench_pins},   {"views", bench_views},
-	{"media", bench_media}, {"compare", bench_compare},
+	{"media", bench_media}, {"latency", bench_latency}, {"compare", bench_compare},
 };
 #define GROUPS	   (sizeof(groups) / sizeof(groups[0]))
-#define GROUP_LIST "data, space, names, volume, threads, pins, views, media, compare"
+#define GROUP_LIST "data, space, names, volume, threads, pins, views, media, latency, compare"
 
 struct wish {
 	struct bench *b;
@@ -55,6 +55,10 @@ static bool bench_option(void *ctx, char letter, const char *name, const char *a
 		return want_groups(w, arg);
 	if (!strcmp(name, "pins"))
 		return want_groups(w, "pins,views");
+	if (!strcmp(name, "svg")) {
+		w->b->svg = arg;
+		return *arg != 0;
+	}
 	if (!strcmp(name, "full"))
 		w->b->full = true;
 	else
@@ -65,6 +69,7 @@ static bool bench_option(void *ctx, char letter, const char *name, const char *a
 static const struct tool_option options[] = {
 	{"rows", 0, true, "only these groups of rows, with commas in between: " GROUP_LIST},
 	{"pins", 0, false, "the same as --rows pins,views"},
+	{"svg", 0, true, "a directory: plots of what was measured, as SVG files"},
 	{"full", 0, false, "the rows that take long, too: all pairs of a size and a number of files"},
 	{"quick", 0, false, "a few operations of each row: whether it works; the figures mean nothing"},
 	{0},
@@ -179,7 +184,7 @@ int cmd_bench(int argc, char **argv)
 	struct bench b = {.rows = json_array(), .plots = json_object(), .rng = 88172645463325252ull};
 	struct wish wish = {.b = &b};
 	double t0 = bench_now_ns(), huge = 0;
-	int status = tool_options(argc, argv, "[--rows GROUP,...] [--pins] [--full | --quick] [--json] [VOLUME]", about, options, true,
+	int status = tool_options(argc, argv, "[--rows GROUP,...] [--pins] [--full | --quick] [--svg DIR] [--json] [VOLUME]", about, options, true,
 				  bench_option, &wish, &b.json);
 	const char *path;
 
@@ -187,6 +192,8 @@ int cmd_bench(int argc, char **argv)
 		status = tool_usage("one VOLUME at most");
 	if (status < 0 && b.full && b.quick)
 		status = tool_usage("--full and --quick exclude each other");
+	if (status < 0 && b.svg && bench_svg_ready(b.svg) != EXIT_OK)
+		status = EXIT_FAILED;
 	if (status >= 0)
 		goto out;
 	path = argc > optind ? argv[optind] : NULL;
@@ -195,6 +202,8 @@ int cmd_bench(int argc, char **argv)
 		huge = huge_pages(&b);
 	if (status == EXIT_OK)
 		status = bench_groups(&b, wish.groups);
+	if (status == EXIT_OK && b.svg)
+		status = bench_svg(&b, b.svg, path);
 	if (status == EXIT_OK && b.json)
 		bench_json(&b, path, huge, (bench_now_ns() - t0) / 1e9);
 	if (b.vol)

@@ -156,7 +156,7 @@ static double ns_per_op(struct bench *b, const struct job *job, struct worker *a
 }
 
 /* With a raw counterpart: what it reaches of that one's speed-up. */
-static void threads_row(struct bench *b, const struct job *job, struct worker *w, unsigned threads)
+static void threads_row(struct bench *b, const char *plot, const struct job *job, struct worker *w, unsigned threads)
 {
 	double many[THREAD_ROUNDS], one[THREAD_ROUNDS], ours[THREAD_ROUNDS], raws[THREAD_ROUNDS];
 	struct bench_result r = {.target = threads == 2 ? job->target : 0, .faster = true};
@@ -175,9 +175,9 @@ static void threads_row(struct bench *b, const struct job *job, struct worker *w
 	r.raw_name = job->raw ? "one thread, by raw's speed-up" : "one thread";
 	bench_pairs(&r, many, one, n);
 	bench_report(b, &r);
-	bench_point(b, "threads", job->name, threads, bench_median(ours, n));
+	bench_point(b, plot, job->name, threads, bench_median(ours, n));
 	if (job->raw && !job->shared)
-		bench_point(b, "threads", job->raw->name, threads, bench_median(raws, n));
+		bench_point(b, plot, job->raw->name, threads, bench_median(raws, n));
 }
 
 static void worker_path(char path[32], char kind, unsigned i)
@@ -186,7 +186,7 @@ static void worker_path(char path[32], char kind, unsigned i)
 }
 
 /* 2, 4, 8 ... and as many threads as there are processors. */
-static void threads_rows(struct bench *b, const struct job *job, size_t n)
+static void threads_rows(struct bench *b, const char *plot, const struct job *job, size_t n)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	unsigned i, threads, most = cpus < 2 || b->quick ? 2 : cpus > (long)THREADS_MAX ? THREADS_MAX : (unsigned)cpus;
@@ -202,13 +202,15 @@ static void threads_rows(struct bench *b, const struct job *job, size_t n)
 		w[i].file = io.file;
 		w[i].b = b;
 	}
+	bench_point(b, plot, "as many times as threads", 1, 1);
+	bench_point(b, plot, "as many times as threads", most, most);
 	for (; n; n--, job++) {
-		bench_point(b, "threads", job->name, 1, 1);
+		bench_point(b, plot, job->name, 1, 1);
 		if (job->raw && !job->shared)
-			bench_point(b, "threads", job->raw->name, 1, 1);
+			bench_point(b, plot, job->raw->name, 1, 1);
 		for (threads = 2; threads < most; threads *= 2)
-			threads_row(b, job, w, threads);
-		threads_row(b, job, w, most);
+			threads_row(b, plot, job, w, threads);
+		threads_row(b, plot, job, w, most);
 	}
 	for (i = 0; i < most; i++) {
 		io.file = w[i].file;
@@ -221,10 +223,10 @@ static void threads_rows(struct bench *b, const struct job *job, size_t n)
 
 void bench_threads(struct bench *b)
 {
-	threads_rows(b, jobs, sizeof(jobs) / sizeof(jobs[0]));
+	threads_rows(b, "threads", jobs, sizeof(jobs) / sizeof(jobs[0]));
 }
 
 void bench_threads_pins(struct bench *b)
 {
-	threads_rows(b, pin_jobs, sizeof(pin_jobs) / sizeof(pin_jobs[0]));
+	threads_rows(b, "threads_pins", pin_jobs, sizeof(pin_jobs) / sizeof(pin_jobs[0]));
 }

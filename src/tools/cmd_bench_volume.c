@@ -113,9 +113,9 @@ static void kill_one(struct bench *b, struct volume *v, bool make)
 static void volume_point(struct bench *b, const struct volume *v, const char *line, double ns)
 {
 	if (v->bytes == sizes[SIZES - 1] && !v->allocated)
-		bench_point(b, "mount_files", line, v->files, ns / 1e6);
+		bench_point(b, "mount_files", line, v->files, ns);
 	if (v->files == files[0] && !v->allocated)
-		bench_point(b, "mount_size", line, (double)v->bytes / (double)GIB, ns / 1e6);
+		bench_point(b, "mount_size", line, (double)v->bytes, ns);
 }
 
 static void mount_row(struct bench *b, struct volume *v, bool killed)
