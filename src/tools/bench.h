@@ -53,6 +53,7 @@ struct bench_result {
 };
 /* Ours and raw in turn; reports it. */
 struct bench_result bench_run(struct bench *b, const struct bench_row *row);
+void bench_add(struct bench *b, json_t *row);	/* a row of other columns; takes it */
 void bench_report(struct bench *b, const struct bench_result *r);
 /* Samples, ours and raw of the same round (or NULL): the result's figures from them. Sorts nothing of the caller's. */
 void bench_pairs(struct bench_result *r, const double *ours, const double *raw, unsigned n);

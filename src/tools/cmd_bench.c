@@ -11,6 +11,7 @@
 
 #define BENCH_VOLUME_BYTES  (3ull << 30)
 #define BENCH_QUICK_BYTES   (512ull << 20)
+#define RAW_FILE	    "/bench.raw"
 #define BENCH_MADV_POPULATE 23	/* MADV_POPULATE_WRITE and MADV_COLLAPSE: not in all C libraries' headers yet */
 #define BENCH_MADV_COLLAPSE 25
 
@@ -78,7 +79,7 @@ static const char about[] =
 	"Measures operations in alternation with what the memory itself can do (libpmem2's non-temporal copy to\n"
 	"the same mapping), with the same in other ways, and with tmpfs, in the same run. A row is the medians of\n"
 	"15 pairs, and the median and the quartiles of the pairs' ratios. Without VOLUME: a 3 GiB volume in memory.\n"
-	"A VOLUME is written to (files /raw, /bench.*, removed at the end) and claimed to be persistent at\n"
+	"A VOLUME is written to (files /bench.*, removed at the end) and claimed to be persistent at\n"
 	"cache-line granularity. '*' marks a row that misses its target. Takes up to five minutes.";
 
 /* The area that raw writes go to is a file of the volume: the same mapping, the same page size. */
@@ -87,7 +88,7 @@ static int raw_area(struct bench *b)
 	struct hf_extent e;
 	hf_file *file;
 	size_t n;
-	int err = hf_open(b->vol, "/raw", HF_O_RDWR | HF_O_CREAT, 0600, &file);
+	int err = hf_open(b->vol, RAW_FILE, HF_O_RDWR | HF_O_CREAT | HF_O_EXCL, 0600, &file);
 
 	b->raw_bytes = bench_bytes(b, BENCH_RAW_BYTES);
 	if (!err)
@@ -102,6 +103,8 @@ static int raw_area(struct bench *b)
 		b->raw = pm_at_mut(b->pm, MOFF(e.media_off));
 	if (file)
 		hf_close(&file);
+	if (err && err != -EEXIST)
+		hf_unlink(b->vol, RAW_FILE);
 	return err;
 }
 
@@ -157,7 +160,7 @@ static int bench_groups(struct bench *b, unsigned wanted)
 	size_t i;
 
 	if (err)
-		return tool_fail(err, "bench");
+		return tool_fail(err, RAW_FILE);
 	if (!b->json)
 		printf("%-50s %11s %9s %8s %15s %-10s %s\n", "operation", "ns", "raw ns", "ratio", "quartiles", "target", "compared with");
 	for (i = 0; i < GROUPS; i++) {
@@ -168,7 +171,7 @@ static int bench_groups(struct bench *b, unsigned wanted)
 			printf("--- %s\n", b->group);
 		groups[i].run(b);
 	}
-	hf_unlink(b->vol, "/raw");
+	hf_unlink(b->vol, RAW_FILE);
 	return EXIT_OK;
 }
 

@@ -176,7 +176,7 @@ static void latency_report(struct bench *b, const struct row *row, double *ns, u
 		q = 1 - pow(10, -4.0 * i / PLOT_POINTS);
 		bench_point(b, row->plot, row->line, quantile(ns, n, q), q);
 	}
-	json_array_append_new(b->rows, json_pack("{s:s,s:s,s:s,s:I,s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "group", b->group, "name", row->plot, "of", row->line,
+	bench_add(b, json_pack("{s:s,s:s,s:s,s:I,s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "group", b->group, "name", row->plot, "of", row->line,
 						 "samples", (json_int_t)n, "p50", v[0], "p90", v[1], "p99", v[2], "p99.9", v[3], "p99.99", v[4],
 						 "max", ns[n - 1], "timer_ns", timer));
 	if (!b->json)

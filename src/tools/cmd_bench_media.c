@@ -168,7 +168,7 @@ static void media_print(struct bench *b, const struct media_op *op, const struct
 	double factor = op->moves ? (lines + later) * HF_LINE / (double)op->bytes : 0;
 	char text[32] = "";
 
-	json_array_append_new(b->rows, json_pack("{s:s,s:s,s:I,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "group", b->group, "name", op->name, "payload",
+	bench_add(b, json_pack("{s:s,s:s,s:I,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "group", b->group, "name", op->name, "payload",
 						 (json_int_t)(op->moves ? op->bytes : 0), "stores", (double)c->now.stores / n, "cached_bytes",
 						 (double)c->now.bytes / n, "nontemporal_bytes", (double)c->now.nt_bytes / n, "lines", lines, "fences",
 						 (double)c->now.fences / n, "later_lines", later, "later_fences", (double)c->later.fences / n,

@@ -94,6 +94,12 @@ void bench_pairs(struct bench_result *r, const double *ours, const double *raw, 
 	r->high = ratio[n - 1 - n / 4];
 }
 
+void bench_add(struct bench *b, json_t *row)
+{
+	if (!row || json_array_append_new(b->rows, row))
+		bench_must(-EDOM, "a figure of this row is no number");
+}
+
 static bool reached(const struct bench_result *r)
 {
 	return r->target <= 0 || (r->faster ? r->ratio >= r->target : r->ratio <= r->target);
@@ -103,7 +109,7 @@ void bench_report(struct bench *b, const struct bench_result *r)
 {
 	char ratio[32] = "", target[32] = "", spread[32] = "";
 
-	json_array_append_new(b->rows, json_pack("{s:s,s:s,s:f,s:f,s:s,s:f,s:f,s:f,s:f,s:b,s:b}", "group", b->group, "name", r->name, "ns", r->ns,
+	bench_add(b, json_pack("{s:s,s:s,s:f,s:f,s:s,s:f,s:f,s:f,s:f,s:b,s:b}", "group", b->group, "name", r->name, "ns", r->ns,
 						 "raw_ns", r->raw_ns, "raw", r->raw_name, "ratio", r->ratio, "ratio_low", r->low, "ratio_high",
 						 r->high, "target", r->target, "higher_is_better", r->faster, "reached", reached(r)));
 	if (b->json)
@@ -125,7 +131,7 @@ void bench_single(struct bench *b, const char *name, double ns)
 
 void bench_note(struct bench *b, const char *name, const char *text)
 {
-	json_array_append_new(b->rows, json_pack("{s:s,s:s,s:s}", "group", b->group, "name", name, "note", text));
+	bench_add(b, json_pack("{s:s,s:s,s:s}", "group", b->group, "name", name, "note", text));
 	if (!b->json)
 		printf("%-50s %s\n", name, text);
 }
@@ -143,7 +149,8 @@ void bench_point(struct bench *b, const char *plot, const char *line, double x, 
 		points = json_array();
 		json_object_set_new(lines, line, points);
 	}
-	json_array_append_new(points, json_pack("[f,f]", x, y));
+	if (json_array_append_new(points, json_pack("[f,f]", x, y)))
+		bench_must(-EDOM, line);
 }
 
 static double timed(struct bench *b, bench_fn *fn, void *ctx, unsigned ops)

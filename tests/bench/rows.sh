@@ -1,0 +1,70 @@
+#!/bin/bash
+# rows.sh BIN ROWS_OK: 'holdfast bench --quick': every group of rows, its JSON and its plots, a volume that is left as it was, and bad options.
+# No time is judged.
+set -u
+hf=$1/holdfast mkfs=$1/mkfs.holdfast fsck=$1/fsck.holdfast rows_ok=$2
+t=$(mktemp -d "${TMPDIR:-/tmp}/holdfast_rows.XXXXXX")
+trap 'rm -rf "$t"' EXIT
+export HOLDFAST_RUNTIME_DIR=$t/run
+mkdir -m 700 "$t/run"
+bad=0
+
+wrong() {
+	echo "$*" >&2
+	bad=1
+}
+# status WANT COMMAND...
+status() {
+	local want=$1 got
+	shift
+	"$@" >"$t/out" 2>"$t/err" </dev/null
+	got=$?
+	[ "$got" = "$want" ] || { wrong "exit status $got, should be $want: $*"; head -3 "$t/err" >&2; }
+	[ "$want" = 0 ] || [ -s "$t/err" ] || wrong "failed without a word: $*"
+}
+
+# ---- all of it
+all=(data space names volume threads pins views media latency compare)
+status 0 "$hf" bench --quick --json --svg "$t/plots"
+"$rows_ok" "${all[@]}" <"$t/out" || wrong "all groups: see above"
+plots=("$t"/plots/*.svg)
+[ ${#plots[@]} = 12 ] || wrong "there are ${#plots[@]} plots: ${plots[*]##*/}"
+for p in "${plots[@]}"; do
+	head -c 5 "$p" | grep -q '<?xml' && tail -1 "$p" | grep -q '^</svg>$' || wrong "${p##*/} is no SVG"
+	grep -qE '[" ,=-](nan|inf)' "$p" && wrong "${p##*/} has a figure that is none"
+	[ "$(grep -o '<text' "$p" | wc -l)" = "$(grep -o '</text>' "$p" | wc -l)" ] || wrong "the elements of ${p##*/} do not match"
+done
+"$hf" bench --help | grep -qF "$(IFS=,; echo "${all[*]}" | sed 's/,/, /g')" || wrong "--help does not list the groups"
+
+# ---- some of it, as text; on a volume, which is left empty and sound
+status 0 "$mkfs" -s 512M "$t/vol"
+status 0 "$hf" bench --quick --rows media,data "$t/vol"
+grep -q '^overwrite 4 KiB, random, huge leaf .*<= 1.08' "$t/out" && grep -q '^append 4 KiB into frames ' "$t/out" || wrong "the table lacks rows"
+grep -q 'create, among' "$t/out" && wrong "it measured what was not asked for"
+status 0 "$hf" bench --quick --json --rows=space --rows=views "$t/vol"
+"$rows_ok" space views <"$t/out" || wrong "--rows twice: see above"
+status 0 "$fsck" "$t/vol"
+status 0 "$hf" ls "$t/vol" /
+[ -s "$t/out" ] && wrong "it left something: $(cat "$t/out")"
+
+# ---- what is refused
+status 2 "$hf" bench --none
+status 2 "$hf" bench --rows
+status 2 "$hf" bench --rows ''
+status 2 "$hf" bench --rows names,none
+status 2 "$hf" bench --rows name
+status 2 "$hf" bench --rows ,
+status 2 "$hf" bench --svg ''
+status 2 "$hf" bench --quick --full
+status 2 "$hf" bench --quick "$t/vol" "$t/vol"
+status 1 "$hf" bench --quick --svg /none/plots
+status 1 "$hf" bench --quick --svg "$t/vol"
+status 1 "$hf" bench --quick "$t/none"
+status 1 "$hf" bench --quick --rows data /dev/null
+truncate -s 8M "$t/small"
+status 0 "$mkfs" "$t/small"
+status 1 "$hf" bench --quick --rows data "$t/small"
+status 0 "$hf" ls "$t/small" /
+[ -s "$t/out" ] && wrong "it left something in a volume that is too small: $(cat "$t/out")"
+"$hf" bench --quick --rows views >/dev/full 2>/dev/null && wrong "printing to a full disk succeeded"
+exit $bad
