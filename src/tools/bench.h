@@ -71,6 +71,8 @@ void bench_must(int64_t ret, const char *what);	/* ends the program if negative 
 void bench_sys(int64_t ret, const char *what);	/* the same of a system call */
 double bench_median(double *v, unsigned n);	/* sorts v */
 int bench_compare_double(const void *a, const void *b);
+/* A directory for files of other filesystems, on tmpfs; it goes with the process, also at a signal. "" if there is no tmpfs. */
+void bench_scratch(char dir[64]);
 const char *bench_size(uint64_t bytes, char buf[16]);	/* "64 B", "4 KiB" */
 struct hf_id bench_mkdir(struct bench *b, const char *path);
 
@@ -101,6 +103,8 @@ void bench_volume(struct bench *b);	/* mount, fsck */
 void bench_threads(struct bench *b);
 void bench_threads_pins(struct bench *b);
 void bench_pins(struct bench *b);
+void bench_cuts(struct bench *b);	/* of the same group: truncate under pins */
+hf_pin_id bench_pin_at(hf_file *file, uint64_t off, uint64_t len);
 void bench_views(struct bench *b);
 void bench_latency(struct bench *b);	/* of single calls */
 void bench_compare(struct bench *b);	/* what a user would pick instead */

@@ -2,7 +2,6 @@
 #include "bench_plot.h"
 #include "media/pm_impl.h"
 #include <errno.h>
-#include <ftw.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,20 +121,14 @@ static double huge_pages(struct bench *b)
 	return (double)done / (double)(b->pm->size / HF_FRAME_SIZE);
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
 static int bench_open(struct bench *b, const char *path)
 {
 	struct hf_mount_options opts = {.struct_size = sizeof(opts), .flags = HF_MOUNT_FORCE_CACHE_LINE};
 	uint64_t bytes = b->quick ? BENCH_QUICK_BYTES : BENCH_VOLUME_BYTES;
-	int err = path ? hf_mount(&b->vol, path, &opts) : hf_mount_memory(&b->vol, bytes, &opts);
+	int err;
 
+	bench_scratch(b->tmpfs);	/* before any thread */
+	err = path ? hf_mount(&b->vol, path, &opts) : hf_mount_memory(&b->vol, bytes, &opts);
 	if (err)
 		return tool_fail(err, "%s", path ? path : "memory");
 	b->pm = b->vol->fs.pm;
@@ -148,9 +141,6 @@ static int bench_open(struct bench *b, const char *path)
 		return tool_fail(-ENOMEM, "bench");
 	memset(b->src, 0x5a, HF_FRAME_SIZE);
 	memset(b->dst, 0, HF_FRAME_SIZE);
-	snprintf(b->tmpfs, sizeof(b->tmpfs), "/dev/shm/holdfast-bench.XXXXXX");
-	if (!mkdtemp(b->tmpfs))
-		b->tmpfs[0] = 0;
 	return EXIT_OK;
 }
 
@@ -211,8 +201,6 @@ int cmd_bench(int argc, char **argv)
 		bench_json(&b, path, huge, (bench_now_ns() - t0) / 1e9);
 	if (b.vol)
 		status = tool_unmount(&b.vol, status);
-	if (b.tmpfs[0])
-		nftw(b.tmpfs, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 out:
 	json_decref(b.rows);
 	json_decref(b.plots);

@@ -1,4 +1,4 @@
-/* Mount, mount after a kill, fsck: over the number of files, over the size of the volume, over what is allocated. */
+/* Mount, mount after a kill, fsck: over the number of files, over the size of the volume. */
 #include "bench.h"
 #include <errno.h>
 #include <signal.h>
@@ -21,7 +21,6 @@ static const uint64_t sizes[] = {GIB, 32 * GIB, 1024 * GIB};
 struct volume {
 	uint64_t bytes;
 	unsigned files;
-	uint64_t allocated;		/* of one further file, in huge leaves */
 	char path[96], what[64];
 	hf_volume *vol;
 };
@@ -72,20 +71,13 @@ static void remove_files(struct volume *v, const char *prefix, unsigned n)
 static void volume_make(struct bench *b, struct volume *v)
 {
 	struct hf_format_options fmt = {.struct_size = sizeof(fmt), .bytes = v->bytes, .sparse = true};
-	char size[16], used[16];
-	hf_file *file;
+	char size[16];
 
 	snprintf(v->path, sizeof(v->path), "%s/volume", b->tmpfs);
-	snprintf(v->what, sizeof(v->what), "%u files, %s%s%s", v->files, bench_size(v->bytes, size), v->allocated ? ", full to " : "",
-		 v->allocated ? bench_size(v->allocated, used) : "");
+	snprintf(v->what, sizeof(v->what), "%u files, %s", v->files, bench_size(v->bytes, size));
 	bench_must(hf_format(v->path, &fmt), "format");
 	bench_must(mount_it(v), "mount");
 	make_files(v, "d", v->files);
-	if (v->allocated) {
-		bench_must(hf_open(v->vol, "/big", HF_O_RDWR | HF_O_CREAT, 0600, &file), "big file");
-		bench_must(hf_fallocate(file, 0, 0, v->allocated), "big file");
-		bench_must(hf_close(&file), "big file");
-	}
 	bench_must(hf_unmount(&v->vol), "unmount");
 }
 
@@ -112,9 +104,9 @@ static void kill_one(struct bench *b, struct volume *v, bool make)
 
 static void volume_point(struct bench *b, const struct volume *v, const char *line, double ns)
 {
-	if (v->bytes == sizes[SIZES - 1] && !v->allocated)
+	if (v->bytes == sizes[SIZES - 1])
 		bench_point(b, "mount_files", line, v->files, ns);
-	if (v->files == files[0] && !v->allocated)
+	if (v->files == files[0])
 		bench_point(b, "mount_size", line, (double)v->bytes, ns);
 }
 
@@ -160,9 +152,9 @@ static void fsck_row(struct bench *b, struct volume *v)
 	volume_point(b, v, "fsck", r.ns);
 }
 
-static void volume_rows(struct bench *b, uint64_t bytes, unsigned n, uint64_t allocated)
+static void volume_rows(struct bench *b, uint64_t bytes, unsigned n)
 {
-	struct volume v = {.bytes = bytes, .files = b->quick ? (unsigned)min_u64(n, 2000) : n, .allocated = allocated};
+	struct volume v = {.bytes = bytes, .files = b->quick ? (unsigned)min_u64(n, 2000) : n};
 
 	volume_make(b, &v);
 	mount_row(b, &v, true);
@@ -181,9 +173,5 @@ void bench_volume(struct bench *b)
 	for (i = 0; i < SIZES; i++)
 		for (k = 0; k < FILES; k++)
 			if (b->full || i == SIZES - 1 || k == 0)
-				volume_rows(b, sizes[i], files[k], 0);
-	if (!b->full)
-		return;
-	volume_rows(b, sizes[SIZES - 1], files[0], 100 * GIB);
-	volume_rows(b, sizes[SIZES - 1], files[0], 1000 * GIB);
+				volume_rows(b, sizes[i], files[k]);
 }

@@ -1,0 +1,55 @@
+/* The directory on tmpfs: what is in it is memory, and nobody would miss it, so it must not stay. */
+#include "bench.h"
+#include <ftw.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static char scratch[64];
+static pid_t owner;
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+static void remove_scratch(void)
+{
+	if (getpid() == owner)
+		nftw(scratch, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
+
+/* The other threads do not see these signals. */
+static void *wait_for_signal(void *arg)
+{
+	int sig = 0;
+
+	sigwait(arg, &sig);
+	remove_scratch();
+	_exit(128 + sig);
+}
+
+void bench_scratch(char dir[64])
+{
+	static sigset_t set;
+	pthread_t thread;
+
+	snprintf(scratch, sizeof(scratch), "/dev/shm/holdfast-bench.XXXXXX");
+	dir[0] = 0;
+	if (!mkdtemp(scratch))
+		return;
+	owner = getpid();
+	atexit(remove_scratch);
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	if (pthread_create(&thread, NULL, wait_for_signal, &set))
+		pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	snprintf(dir, 64, "%s", scratch);
+}
