@@ -1,6 +1,7 @@
 /* Mount, mount after a kill, fsck: over the number of files, over the size of the volume. */
 #include "bench.h"
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,6 +132,38 @@ static void mount_row(struct bench *b, struct volume *v, bool killed)
 	volume_point(b, v, killed ? "mount after a kill" : "mount, clean", r.ns);
 }
 
+static uint64_t anonymous_bytes(void)
+{
+	FILE *from = fopen("/proc/self/status", "re");
+	unsigned long long kib = 0;
+	char line[128];
+
+	while (from && fgets(line, sizeof(line), from))
+		if (sscanf(line, "RssAnon: %llu kB", &kib) == 1)
+			break;
+	if (from)
+		fclose(from);
+	return kib * 1024;
+}
+
+/* What a mount needs of the process's own memory; the volume itself is not counted. */
+static void memory_row(struct bench *b, struct volume *v)
+{
+	uint64_t before, after;
+	char name[128], text[32];
+
+	malloc_trim(0);
+	before = anonymous_bytes();
+	bench_must(mount_it(v), v->what);
+	after = anonymous_bytes();
+	bench_must(hf_unmount(&v->vol), "unmount");
+	after = after > before ? after - before : 0;
+	snprintf(name, sizeof(name), "memory of a mount, %s", v->what);
+	bench_add(b, json_pack("{s:s,s:s,s:I}", "group", b->group, "name", name, "bytes", (json_int_t)after));
+	if (!b->json)
+		printf("%-50s %11s\n", name, tool_human(after, text));
+}
+
 static void fsck_row(struct bench *b, struct volume *v)
 {
 	struct hf_check_options check = {.struct_size = sizeof(check)};
@@ -159,6 +192,7 @@ static void volume_rows(struct bench *b, uint64_t bytes, unsigned n)
 	volume_make(b, &v);
 	mount_row(b, &v, true);
 	mount_row(b, &v, false);
+	memory_row(b, &v);
 	fsck_row(b, &v);
 	unlink(v.path);
 }

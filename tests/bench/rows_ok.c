@@ -56,6 +56,8 @@ static void check_row(json_t *row)
 		wrong("a row without a name or a group", name);
 	else if (json_object_get(row, "note"))
 		return;
+	else if (json_object_get(row, "bytes"))
+		number(row, "bytes", name);
 	else if (!strcmp(group, "media"))
 		check_columns(row, name, media);
 	else if (!strcmp(group, "latency"))
