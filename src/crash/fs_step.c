@@ -52,7 +52,7 @@ int fs_fatal(int64_t ret)
 int fs_fill_lane(struct fs_world *w, const char *dir)
 {
 	const struct journal *j = w->vol->fs.journal;
-	const struct lane *l = &j->lanes[lane_thread_number() % j->geo.nlanes];
+	const struct lane *l = &j->lanes[journal_my_number() % j->geo.nlanes];
 	uint64_t bytes = 0;
 	int err = 0;
 

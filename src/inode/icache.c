@@ -96,12 +96,27 @@ void inode_ref(struct inode *in)
 	HF_ASSERT(had_reference);
 }
 
+/* The thread's own place for one is filled first; what was there goes to all. */
 static void slot_free(struct icache *c, struct inode *in)
 {
+	uint32_t was = atomic_exchange_explicit(&itable_own(c->fs->itable)->slot, slot_index(c, in) + 1,
+						memory_order_acq_rel);
+
+	if (was == 0)
+		return;
 	mtx_lock(&c->free_lock);
-	atomic_store_explicit(&in->hash_next, c->free_head, memory_order_relaxed);
-	c->free_head = slot_index(c, in) + 1;
+	atomic_store_explicit(&c->slots[was - 1].hash_next, c->free_head, memory_order_relaxed);
+	c->free_head = was;
 	mtx_unlock(&c->free_lock);
+}
+
+static struct inode *own_slot(struct icache *c, struct itable_own *own)
+{
+	uint32_t was = 0;
+
+	if (atomic_load_explicit(&own->slot, memory_order_relaxed))
+		was = atomic_exchange_explicit(&own->slot, 0, memory_order_acquire);
+	return was ? &c->slots[was - 1] : NULL;
 }
 
 /* Makes an unreferenced slot the caller's own. */
@@ -251,8 +266,10 @@ static struct inode *clock_evict(struct icache *c, unsigned rounds, bool *pendin
 
 static struct inode *slot_pop(struct icache *c)
 {
-	struct inode *in = NULL;
+	struct inode *in = own_slot(c, itable_own(c->fs->itable));
 
+	if (in)
+		return in;
 	mtx_lock(&c->free_lock);
 	if (c->free_head != 0) {
 		in = &c->slots[c->free_head - 1];
@@ -263,6 +280,16 @@ static struct inode *slot_pop(struct icache *c)
 		atomic_fetch_add_explicit(&c->fresh, 1, memory_order_release);
 	}
 	mtx_unlock(&c->free_lock);
+	return in;
+}
+
+/* One that another thread has by itself. */
+static struct inode *slot_pop_others(struct icache *c)
+{
+	struct inode *in = NULL;
+
+	for (unsigned i = 0; !in && i < ITABLE_OWN; i++)
+		in = own_slot(c, &c->fs->itable->own[i]);
 	return in;
 }
 
@@ -302,6 +329,8 @@ static struct inode *slot_get(struct icache *c)
 
 	if (!in)
 		in = clock_evict(c, 2, &pending);
+	if (!in)
+		in = slot_pop_others(c);
 	/* Again, when other threads touched them all once more in between. */
 	for (unsigned n = 0; !in && pending && n < LAST_RESORTS && write_idle(c); n++) {
 		pending = false;

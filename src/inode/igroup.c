@@ -58,7 +58,7 @@ static void set_kept(struct igroup *grp, uint32_t word, uint64_t kept)
 {
 	uint64_t mask = 1ull << word % 64;
 
-	grp->kept[word] = kept;
+	__atomic_store_n(&grp->kept[word], kept, __ATOMIC_RELAXED);
 	if (kept == UINT64_MAX)
 		grp->full[word / 64] |= mask;
 	else
@@ -190,6 +190,27 @@ uint32_t igroup_keep_locked(struct itable *it, uint64_t g, uint32_t near)
 	set_kept(grp, word, grp->kept[word] | 1ull << bit);
 	igroup_add_free_locked(it, g, -1);
 	return word * 64 + bit;
+}
+
+bool igroup_block_has(struct itable *it, uint64_t g, uint32_t i)
+{
+	struct igroup *grp = atomic_load_explicit(&it->slots[g].group, memory_order_acquire);
+	uint32_t first = i / FMT_INODES_PER_BLOCK * FMT_INODES_PER_BLOCK;
+
+	return grp && (uint16_t)(~__atomic_load_n(&grp->kept[first / 64], __ATOMIC_RELAXED) >> first % 64) != 0;
+}
+
+uint16_t igroup_keep_block_locked(struct itable *it, uint64_t g, uint32_t i)
+{
+	struct igroup *grp = atomic_load_explicit(&it->slots[g].group, memory_order_relaxed);
+	uint32_t first = i / FMT_INODES_PER_BLOCK * FMT_INODES_PER_BLOCK;
+	uint16_t avail = (uint16_t)(~grp->kept[first / 64] >> first % 64);
+
+	if (avail == 0)
+		return 0;
+	set_kept(grp, first / 64, grp->kept[first / 64] | (uint64_t)avail << first % 64);
+	igroup_add_free_locked(it, g, -__builtin_popcount(avail));
+	return avail;
 }
 
 void igroup_release_locked(struct itable *it, uint64_t g, uint32_t i)

@@ -78,6 +78,101 @@ int itable_locate(struct itable *it, inum_t ino, struct ino_place *out)
 	return 0;
 }
 
+/* ---- a thread's own numbers */
+
+#define OWN_MASK(numbers) ((numbers) & 0xffffu)
+
+static uint64_t own_group(uint64_t numbers)
+{
+	return fmt_ino_group(INUM((numbers >> 16) * FMT_INODES_PER_BLOCK));
+}
+
+/* The lowest, if they are of the group of 'near', and there is none closer to it. */
+static bool own_take(struct itable *it, inum_t near, inum_t *out)
+{
+	_Atomic uint64_t *own = &itable_own(it)->numbers;
+	uint64_t v = atomic_load_explicit(own, memory_order_relaxed), g = fmt_ino_group(near);
+
+	do {
+		if (OWN_MASK(v) == 0 || own_group(v) != g)
+			return false;
+		if (v >> 16 != near.v / FMT_INODES_PER_BLOCK &&
+		    igroup_block_has(it, g, (uint32_t)(near.v % FMT_IGROUP_INODES)))
+			return false;
+	} while (!atomic_compare_exchange_weak_explicit(own, &v, v & (v - 1), memory_order_acquire,
+							memory_order_relaxed));
+	*out = INUM((v >> 16) * FMT_INODES_PER_BLOCK + (uint64_t)__builtin_ctzll(v));
+	return true;
+}
+
+static void release_locked(struct itable *it, uint64_t numbers)
+{
+	uint64_t first = (numbers >> 16) * FMT_INODES_PER_BLOCK, mask;
+
+	for (mask = OWN_MASK(numbers); mask; mask &= mask - 1)
+		igroup_release_locked(it, fmt_ino_group(INUM(first)),
+				      (uint32_t)((first + (uint64_t)__builtin_ctzll(mask)) %
+						 FMT_IGROUP_INODES));
+}
+
+/* Released to whoever takes it: its transaction is applied. Those of another block give way, so that of files that are removed
+ * in the order in which they were made every sixteenth takes the lock. */
+void itable_give_back(struct itable *it, inum_t ino)
+{
+	_Atomic uint64_t *own = &itable_own(it)->numbers;
+	uint64_t block = ino.v / FMT_INODES_PER_BLOCK, bit = 1ull << ino.v % FMT_INODES_PER_BLOCK;
+	uint64_t v = atomic_load_explicit(own, memory_order_relaxed);
+
+	while (!atomic_compare_exchange_weak_explicit(
+	    own, &v, block << 16 | bit | (v >> 16 == block ? OWN_MASK(v) : 0),
+	    memory_order_acq_rel, memory_order_relaxed))
+		;
+	if (v >> 16 == block || OWN_MASK(v) == 0)
+		return;
+	mtx_lock(&it->lock);
+	release_locked(it, v);
+	mtx_unlock(&it->lock);
+}
+
+void itable_unreserve(struct fs *fs, inum_t ino)
+{
+	itable_give_back(fs->itable, ino);
+}
+
+/* Those of one thread or of all go back to the shadow. True: there were some. */
+static bool own_end_locked(struct itable *it, struct itable_own *own, unsigned n)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t v = atomic_exchange_explicit(&own[i].numbers, 0, memory_order_acquire);
+
+		any |= OWN_MASK(v) != 0;
+		release_locked(it, v);
+	}
+	return any;
+}
+
+/* What is free beside 'ino' in its block. */
+static void own_fill_locked(struct itable *it, inum_t ino)
+{
+	uint64_t none = 0, v = ino.v / FMT_INODES_PER_BLOCK << 16;
+
+	v |= igroup_keep_block_locked(it, fmt_ino_group(ino), (uint32_t)(ino.v % FMT_IGROUP_INODES));
+	if (OWN_MASK(v) && !atomic_compare_exchange_strong_explicit(&itable_own(it)->numbers, &none, v,
+								    memory_order_release, memory_order_relaxed))
+		release_locked(it, v);	/* another thread of the same number was faster */
+}
+
+static uint64_t own_count(const struct itable *it)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < ITABLE_OWN; i++)
+		n += (uint64_t)__builtin_popcountll(OWN_MASK(atomic_load_explicit(&it->own[i].numbers, memory_order_relaxed)));
+	return n;
+}
+
 /* ---- handing out numbers */
 
 /* Keeps a number of group g, if there is a free one. 1: done; 0: none. */
@@ -159,6 +254,26 @@ static int check_free_image(struct itable *it, inum_t ino)
 	return err;
 }
 
+static int keep(struct itable *it, inum_t near, inum_t *out)
+{
+	int err;
+
+	if (own_take(it, near, out))
+		return 0;
+	mtx_lock(&it->lock);
+	own_end_locked(it, itable_own(it), 1);
+	err = keep_locked(it, near, out);
+	/* Before the volume is said to be full: what other threads have by themselves. */
+	if (err == -ENOSPC && own_end_locked(it, it->own, ITABLE_OWN)) {
+		err_clear();
+		err = keep_locked(it, near, out);
+	}
+	if (err == 0)
+		own_fill_locked(it, *out);
+	mtx_unlock(&it->lock);
+	return err;
+}
+
 int itable_reserve(struct fs *fs, inum_t near, inum_t *out)
 {
 	struct itable *it = fs->itable;
@@ -168,9 +283,7 @@ int itable_reserve(struct fs *fs, inum_t near, inum_t *out)
 	for (int tries = 0; tries < DAMAGED_MAX; tries++) {
 		inum_t ino = INUM_NULL;
 
-		mtx_lock(&it->lock);
-		err = keep_locked(it, near, &ino);
-		mtx_unlock(&it->lock);
+		err = keep(it, near, &ino);
 		if (err)
 			return err;
 		/* Not under the lock: this is the first look at its cache line. A bad one stays
@@ -182,18 +295,6 @@ int itable_reserve(struct fs *fs, inum_t near, inum_t *out)
 		}
 	}
 	return err;
-}
-
-void itable_give_back(struct itable *it, inum_t ino)
-{
-	mtx_lock(&it->lock);
-	igroup_release_locked(it, fmt_ino_group(ino), (uint32_t)(ino.v % FMT_IGROUP_INODES));
-	mtx_unlock(&it->lock);
-}
-
-void itable_unreserve(struct fs *fs, inum_t ino)
-{
-	itable_give_back(fs->itable, ino);
 }
 
 /* ---- counting */
@@ -219,14 +320,17 @@ static uint64_t numbers_locked(const struct itable *it)
 static int count(struct itable *it, uint64_t *used, uint64_t *nfree)
 {
 	const uint64_t never = FMT_INO_FIRST - 1; /* all but the root */
+	uint64_t own;
 	int err;
 
 	mtx_lock(&it->lock);
 	err = count_all_locked(it);
 	if (err == 0) {
 		it->probe = itable_groups(it);
-		*nfree = it->free;
+		own = own_count(it);	/* moves while threads take and give, as the whole count does */
+		*nfree = it->free + own;
 		*used = numbers_locked(it) - it->free;
+		*used -= min_u64(*used, own);
 		*used -= min_u64(*used, never);
 	}
 	mtx_unlock(&it->lock);

@@ -49,6 +49,14 @@ struct icache {
 	_Atomic uint32_t hand;
 };
 
+/* What a thread takes and gives back without a lock, and without a line that others write: free numbers of one block of inodes (in
+ * the shadow they are kept), and a slot of the cache that holds no inode. By the thread's number: two threads seldom share one, and may. */
+#define ITABLE_OWN 64u
+struct itable_own {
+	_Alignas(HF_LINE) _Atomic uint64_t numbers;	/* block of inodes << 16 | which of its 16 numbers */
+	_Atomic uint32_t slot;				/* 1 + slot; 0: none */
+};
+
 struct itable {
 	struct fs *fs;
 	struct mtx lock;			/* RANK_ITABLE, order 0 */
@@ -62,7 +70,13 @@ struct itable {
 	uint64_t free;				/* sum over the known groups */
 	_Atomic bool touched;			/* perhaps an inode has pending times */
 	struct icache cache;
+	struct itable_own own[ITABLE_OWN];
 };
+
+static inline struct itable_own *itable_own(struct itable *it)
+{
+	return &it->own[journal_my_number() % ITABLE_OWN];
+}
 
 /* Where an inode's image and its bit are. */
 struct ino_place {
@@ -98,6 +112,10 @@ int igroup_load_locked(struct itable *it, uint64_t g, struct igroup **out);
 int igroup_count_locked(struct itable *it, uint64_t g);
 /* Keeps a free number of a group that has one, close to 'near' (in the group). */
 uint32_t igroup_keep_locked(struct itable *it, uint64_t g, uint32_t near);
+/* Without the lock: was there lately a free number in the block of inodes of number i (in the group)? */
+bool igroup_block_has(struct itable *it, uint64_t g, uint32_t i);
+/* Keeps what else is free in the block of inodes of number i (in the group): a bit for each of the 16. */
+uint16_t igroup_keep_block_locked(struct itable *it, uint64_t g, uint32_t i);
 void igroup_release_locked(struct itable *it, uint64_t g, uint32_t i);
 void igroup_add_free_locked(struct itable *it, uint64_t g, int64_t n);
 

@@ -100,7 +100,6 @@ struct journal {
 	uint64_t replayed;
 };
 
-uint32_t lane_thread_number(void);
 /* Any free lane, this thread's usual one first. NULL: the volume is shut down. */
 struct lane *lane_claim(struct journal *j);
 /* Is there room for a record of 'bytes' that dirties up to 'entries'? May move the lane to its other half. *kick: lane or

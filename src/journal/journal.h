@@ -44,6 +44,7 @@ int journal_state(const struct journal *j);
 int journal_refuse(const struct journal *j);		/* the sentence for that; -ESHUTDOWN */
 /* This thread's number (from 1), which says the lane it takes first: simulations want the same one in each run. 0: the next. */
 void journal_thread_number(uint32_t n);
+uint32_t journal_my_number(void);	/* it */
 void journal_stat(const struct journal *j, struct journal_stat *out);
 /* The valid records, oldest first, for 'holdfast dump journal' and hf_check; reads the media only, needs no journal.
  * items are the raw items behind the header. Stops when fn returns non-zero and returns that. */

@@ -8,7 +8,7 @@
  * lines it has. */
 static HF_TLS uint32_t thread_number;
 
-uint32_t lane_thread_number(void)
+uint32_t journal_my_number(void)
 {
 	static _Atomic uint32_t last;
 
@@ -30,7 +30,7 @@ static bool lane_try(struct lane *l)
 
 struct lane *lane_claim(struct journal *j)
 {
-	uint32_t n = j->geo.nlanes, first = lane_thread_number() % n;
+	uint32_t n = j->geo.nlanes, first = journal_my_number() % n;
 
 	for (unsigned tries = 0;; tries++) {
 		/* A lane whose fence failed stays claimed for good; so look whether it is worth

@@ -381,6 +381,51 @@ static void test_probe(void)
 	ivol_close(&v);
 }
 
+/* What a thread keeps for itself counts as free, is near, and is everybody's before the volume is full. The threads are
+ * this one, with two numbers. */
+static void test_own(void)
+{
+	struct ivol v;
+	inum_t a, b, c;
+	uint64_t gen, nfree;
+	int err;
+
+	ivol_open(&v, 4 * MIB, 64);
+	journal_thread_number(1);
+	a = ivol_create(&v.fs, S_IFREG, 1);
+	nfree = itable_free(&v.fs);
+	journal_thread_number(2);
+	b = ivol_create(&v.fs, S_IFREG, 1);
+	CU_ASSERT_NOT_EQUAL(a.v / FMT_INODES_PER_BLOCK, b.v / FMT_INODES_PER_BLOCK);
+	CU_ASSERT(itable_free(&v.fs) % FMT_INODES_PER_BLOCK == (nfree - 1) % FMT_INODES_PER_BLOCK); /* it may have grown */
+	journal_thread_number(1);
+	c = ivol_create(&v.fs, S_IFREG, 1);
+	CU_ASSERT_EQUAL(c.v, a.v + 1);
+	IVOL_ASSERT_SOUND(&v.fs);
+	/* The first fills the volume; the second has the rest of its block, and one that it frees. */
+	do {
+		err = ivol_try_create(&v.fs, INUM(3), S_IFREG, 1, &c, &gen);
+	} while (err == 0);
+	CU_ASSERT_EQUAL(err, -ENOSPC);
+	CU_ASSERT_EQUAL(itable_free(&v.fs), 0);
+	for (uint64_t i = 20; i < 40; i++) {
+		struct inode *in = ivol_get(&v.fs, INUM(i));
+
+		journal_thread_number((uint32_t)(2 + i % 3));
+		ivol_free(in);
+		inode_put(in);
+	}
+	CU_ASSERT_EQUAL(itable_free(&v.fs), 20);
+	journal_thread_number(1);
+	for (int i = 0; i < 20; i++)
+		CU_ASSERT_EQUAL(ivol_try_create(&v.fs, INUM(3), S_IFREG, 1, &c, &gen), 0);
+	CU_ASSERT_EQUAL(ivol_try_create(&v.fs, INUM(3), S_IFREG, 1, &c, &gen), -ENOSPC);
+	CU_ASSERT_EQUAL(itable_free(&v.fs), 0);
+	IVOL_ASSERT_SOUND(&v.fs);
+	journal_thread_number(0);
+	ivol_close(&v);
+}
+
 /* Until the volume is full, and again after some were freed. */
 static void test_full(void)
 {
@@ -549,6 +594,7 @@ static const struct hf_case cases[] = {
 	{ "near", test_near },
 	{ "groups", test_groups },
 	{ "probe", test_probe },
+	{ "own", test_own },
 	{ "full", test_full },
 	{ "damage", test_damage },
 	{ "damaged table", test_damaged_table },
