@@ -346,7 +346,7 @@ static int open_any(struct open_walk *w, const char *path, struct hf_file **out)
 HF_API int hf_open(hf_volume *vol, const char *path, unsigned flags, uint32_t mode, hf_file **out)
 {
 	VOLUME_CALL(vol);
-	struct open_walk w = {.vol = vol, .flags = flags, .mode = mode};
+	struct open_walk w; /* not zeroed: it has room for the longest path */
 	int err;
 
 	if (out)
@@ -356,6 +356,9 @@ HF_API int hf_open(hf_volume *vol, const char *path, unsigned flags, uint32_t mo
 		return err;
 	if (!out)
 		return err_set(-EINVAL, "open: the out-parameter is NULL");
+	w.vol = vol;
+	w.flags = flags;
+	w.mode = mode;
 	err = open_flags_check(vol, flags);
 	if (!err)
 		err = open_any(&w, path, out);
