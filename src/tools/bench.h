@@ -7,8 +7,8 @@
 #include <libpmem2.h>
 
 #define BENCH_RAW_BYTES	 (256ull << 20)	/* of the area that raw writes go to */
-#define BENCH_ROUNDS	 15u
-#define BENCH_ROUNDS_MAX 15u
+#define BENCH_ROUNDS	 31u		/* many short ones: most are disturbed by nobody */
+#define BENCH_ROUNDS_MAX 31u
 
 struct bench {
 	hf_volume *vol;
@@ -19,7 +19,8 @@ struct bench {
 	uint8_t *raw;			/* raw_bytes of the mapping, whole frames */
 	uint64_t raw_bytes;
 	uint64_t raw_at;		/* the ring of raw 64-byte records */
-	uint8_t *src, *dst;		/* 2 MiB and a page each */
+	uint8_t *src, *dst;		/* 2 MiB each */
+	uint8_t zero;			/* which the compiler does not know */
 	uint64_t rng;
 	json_t *rows, *plots;
 	const char *group;		/* that runs */
@@ -84,6 +85,7 @@ struct bench_io {
 	uint64_t span, at, raw_at;
 	unsigned shift;
 	bool sequential;
+	bool dependent;			/* where the next read goes is known only when this one is done */
 };
 uint64_t bench_place(struct bench *b, const struct bench_io *io, uint64_t *at);
 void bench_raw_write(struct bench *b, void *io, unsigned ops);	/* libpmem2's non-temporal copy, and a fence */

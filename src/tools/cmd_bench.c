@@ -77,7 +77,7 @@ static const struct tool_option options[] = {
 static const char about[] =
 	"Measures operations in alternation with what the memory itself can do (libpmem2's non-temporal copy to\n"
 	"the same mapping), with the same in other ways, and with tmpfs, in the same run. A row is the medians of\n"
-	"15 pairs, and the median and the quartiles of the pairs' ratios. Without VOLUME: a 3 GiB volume in memory.\n"
+	"31 pairs, and the median and the quartiles of the pairs' ratios. Without VOLUME: a 3 GiB volume in memory.\n"
 	"A VOLUME is written to (files /bench.*, removed at the end) and claimed to be persistent at\n"
 	"cache-line granularity. '*' marks a row that misses its target. Takes up to five minutes.";
 

@@ -5,8 +5,8 @@
 
 #define DATA_BYTES  (256ull << 20)
 #define BLOCK_BYTES (64ull << 20)
-#define BATCH_BYTES (16ull << 20)	/* that a round moves at most ... */
-#define BATCH_OPS   20000u		/* ... and how often it is called */
+#define BATCH_BYTES (4ull << 20)	/* that a round moves at most ... */
+#define BATCH_OPS   5000u		/* ... and how often it is called */
 
 enum op { READ, OVERWRITE, APPEND };
 enum place { HUGE_LEAF, BLOCKS, ONE_BLOCK, PLACES };
@@ -58,14 +58,14 @@ static void point(struct bench *b, enum op op, const struct bench_result *r, siz
 
 static void data_row(struct bench *b, enum op op, enum place place, struct bench_io *io)
 {
-	bool plain = !io->sequential && !io->shift;
+	bool plain = !io->sequential && !io->shift && !io->dependent;
 	char name[96], size[16];
 	struct bench_result r;
 
 	snprintf(name, sizeof(name), "%s %s, %s, %s", op_name[op], bench_size(io->bytes, size),
-		 io->shift ? "unaligned" : io->sequential ? "sequential" : "random", place_name[place]);
+		 io->dependent ? "each after the other" : io->shift ? "unaligned" : io->sequential ? "sequential" : "random", place_name[place]);
 	r = bench_run(b, &(struct bench_row){.name = name, .raw_name = op == READ ? "memcpy" : "copy + fence",
-					      .target = plain ? target_of(op, place, io->bytes) : 0,
+					      .target = plain || io->dependent ? target_of(op, place, io->bytes) : 0,
 					      .ops = (unsigned)min_u64(BATCH_OPS, BATCH_BYTES / io->bytes),
 					      .ours = op == READ ? read_some : overwrite,
 					      .raw = op == READ ? bench_raw_read : bench_raw_write, .ctx = io});
@@ -87,6 +87,10 @@ static void data_rows(struct bench *b, enum place place, struct bench_io *io)
 			io->sequential = true;
 			data_row(b, op, place, io);
 			io->sequential = false;
+			io->dependent = op == READ;	/* the processor cannot begin the next copy before: as a program that uses what it read */
+			if (op == READ)
+				data_row(b, op, place, io);
+			io->dependent = false;
 			if (place != HUGE_LEAF)
 				continue;
 			io->shift = 13;		/* no multiple of 8 */
@@ -139,7 +143,7 @@ static void append_rows(struct bench *b, enum place place)
 	size_t i;
 
 	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-		unsigned ops = (unsigned)min_u64(BATCH_OPS, (place == BLOCKS ? HF_FRAME_SIZE - 1 : 2 * BATCH_BYTES) / sizes[i]);
+		unsigned ops = (unsigned)min_u64(BATCH_OPS, (place == BLOCKS ? HF_FRAME_SIZE - 1 : 8 * BATCH_BYTES) / sizes[i]);
 
 		if (ops == 0)
 			continue;

@@ -7,7 +7,11 @@ uint64_t bench_place(struct bench *b, const struct bench_io *io, uint64_t *at)
 {
 	uint64_t places = io->span / io->bytes - (io->shift ? 1 : 0);
 
-	return (io->sequential ? (*at)++ : bench_random(b)) % places * io->bytes + io->shift;
+	uint64_t n = io->sequential ? (*at)++ : bench_random(b);
+
+	if (io->dependent)
+		n += b->dst[io->bytes - 1] & b->zero;
+	return n % places * io->bytes + io->shift;
 }
 
 void bench_raw_write(struct bench *b, void *ctx, unsigned ops)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 double bench_now_ns(void)
@@ -161,25 +162,44 @@ static double timed(struct bench *b, bench_fn *fn, void *ctx, unsigned ops)
 	return (bench_now_ns() - t0) / ops;
 }
 
-/* The order is swapped each round: who comes second finds other things in the caches. */
+/* How often somebody else got the processor while we wanted it. */
+static long preemptions(void)
+{
+	struct rusage use;
+
+	return getrusage(RUSAGE_THREAD, &use) ? 0 : use.ru_nivcsw;
+}
+
+/* One pair. The order is swapped each round: who comes second finds other things in the caches. True: nobody came in between. */
+static bool round_of(struct bench *b, const struct bench_row *row, bool raw_first, double *ours, double *raw)
+{
+	unsigned ops = bench_count(b, row->ops), raw_ops = row->raw_ops ? bench_count(b, row->raw_ops) : ops;
+	long before, after;
+
+	if (row->prepare)
+		row->prepare(b, row->ctx, ops);
+	before = preemptions();
+	if (row->raw && raw_first)
+		*raw = timed(b, row->raw, row->ctx, raw_ops);
+	*ours = timed(b, row->ours, row->ctx, ops);
+	if (row->raw && !raw_first)
+		*raw = timed(b, row->raw, row->ctx, raw_ops);
+	after = preemptions();
+	if (row->undo)
+		row->undo(b, row->ctx, ops);
+	return after == before;
+}
+
+/* A pair that was disturbed is measured again, but not for ever. */
 struct bench_result bench_run(struct bench *b, const struct bench_row *row)
 {
 	struct bench_result r = {.name = row->name, .raw_name = row->raw ? row->raw_name : "-", .target = row->target, .faster = row->faster};
-	unsigned ops = bench_count(b, row->ops), raw_ops = row->raw_ops ? bench_count(b, row->raw_ops) : ops;
-	unsigned i, rounds = bench_rounds(b, row->rounds ? row->rounds : BENCH_ROUNDS);
+	unsigned i, rounds = bench_rounds(b, row->rounds ? row->rounds : BENCH_ROUNDS), again = b->quick ? 0 : 2 * rounds;
 	double ours[BENCH_ROUNDS_MAX], raw[BENCH_ROUNDS_MAX];
 
-	for (i = 0; i < rounds; i++) {
-		if (row->prepare)
-			row->prepare(b, row->ctx, ops);
-		if (row->raw && (i & 1))
-			raw[i] = timed(b, row->raw, row->ctx, raw_ops);
-		ours[i] = timed(b, row->ours, row->ctx, ops);
-		if (row->raw && !(i & 1))
-			raw[i] = timed(b, row->raw, row->ctx, raw_ops);
-		if (row->undo)
-			row->undo(b, row->ctx, ops);
-	}
+	for (i = 0; i < rounds; i++)
+		while (!round_of(b, row, i & 1, &ours[i], &raw[i]) && again)
+			again--;
 	bench_pairs(&r, ours, row->raw ? raw : NULL, rounds);
 	bench_report(b, &r);
 	return r;
