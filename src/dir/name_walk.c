@@ -111,7 +111,7 @@ static bool walk_hit(const struct walk *w, const struct name_hit *at, const char
 {
 	if (!name_cache_get(w->fs, at->ino, p, c->len, next))
 		return false;
-	if (at->line ? !name_cache_still(at) : atomic_load_explicit(&w->at->dead, memory_order_acquire))
+	if (at->line ? !name_cache_still(at) : w->at && atomic_load_explicit(&w->at->dead, memory_order_acquire))
 		return false;
 	if (next->type == S_IFDIR)
 		return true;
@@ -119,10 +119,10 @@ static bool walk_hit(const struct walk *w, const struct name_hit *at, const char
 }
 
 /* As far as the name cache knows the way, with one reference for all of it. What it does not know, and '..', and symlinks, are left
- * to the steps. */
+ * to the steps. The root needs no reference for it (w->at is NULL): it stays, and its count would be everybody's. */
 static void walk_cached(struct walk *w, unsigned flags, bool *is_dir)
 {
-	struct name_hit at = {.ino = w->at->ino}, next;
+	struct name_hit at = {.ino = w->at ? w->at->ino : INUM(FMT_INO_ROOT)}, next;
 	struct walk_part c = {0};
 	const char *p = w->p;
 	struct inode *in;
@@ -200,15 +200,13 @@ int name_walk(struct fs *fs, struct inode *start, const char *path, unsigned fla
 	if (start && path[0] != '/') {
 		inode_ref(start);
 		w.at = start;
-	} else if (path[0] == '/') {
-		err = walk_absolute(&w);
-	} else {
+	}
+	w.p += strspn(w.p, "/");
+	walk_cached(&w, flags, is_dir);
+	if (!w.at)
 		err = walk_to_root(&w);
-	}
-	if (!err) {
-		walk_cached(&w, flags, is_dir);
+	if (!err)
 		err = walk_run(&w, flags, last, is_dir);
-	}
 	if (err) {
 		inode_put(w.at);
 		return err;
