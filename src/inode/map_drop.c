@@ -236,6 +236,25 @@ static void drop_adjacent(struct drop *d)
 	d->m->delta -= (int64_t)(count * n);
 }
 
+/* Entry 'next' is a hole: so may be many before it, as behind the end of a file. */
+static void drop_skip_holes(struct drop *d)
+{
+	struct drop_level *l = &d->at[d->level];
+	mblk_t node = fmt_entry_blk(l->node.entry);
+
+	while (!l->pending && l->next - 8 > l->first) {
+		uint64_t any = 0;
+
+		for (unsigned i = 1; i <= 8; i++)
+			any |= pm_load64(d->m->pm, map_entry_off(node, (unsigned)l->next - i));
+		if (any)
+			break;
+		l->next -= 8;
+	}
+	while (l->next > l->first && drop_load(d, map_entry_off(node, (unsigned)l->next - 1)) == 0)
+		l->next--;
+}
+
 /* The walk is through with the current node. */
 static int drop_leave(struct drop *d)
 {
@@ -280,6 +299,8 @@ static int drop_next(struct drop *d)
 		return 0;
 	}
 	if (s.entry == 0) {
+		if (!drop_at_root(d))
+			drop_skip_holes(d);
 		l->next--;
 		return 0;
 	}
