@@ -10,7 +10,8 @@ mkdir "$t/dir" "$t/taken" "$t/taken/d"
 "$mkfs" -s 64M "$t/vol" >/dev/null || exit 1
 "$mkfs" -s 4M "$t/small" >/dev/null || exit 1
 for place in "hf:$t/vol" "dir:$t/dir"; do
-	lines=$("$ops" "$place" --ops 20 --rounds 2 | grep -c '"durable": [0-9]') || fail "$place: status $?"
+	"$ops" "$place" --ops 20 --rounds 2 >"$t/out" 2>&1 || fail "$place: status $?: $(cat "$t/out")"
+	lines=$(grep -c '"durable": [0-9]' "$t/out")
 	[ "$lines" = 17 ] || fail "$place: $lines operations, not 17"
 done
 wrong() { # WORDS PLACE
