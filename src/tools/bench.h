@@ -68,6 +68,7 @@ uint64_t bench_bytes(const struct bench *b, uint64_t n);
 unsigned bench_rounds(const struct bench *b, unsigned n);
 uint64_t bench_random(struct bench *b);
 double bench_now_ns(void);
+long bench_preemptions(void);	/* how often another one got the processor that this thread wanted */
 void bench_must(int64_t ret, const char *what);	/* ends the program if negative */
 void bench_sys(int64_t ret, const char *what);	/* the same of a system call */
 double bench_median(double *v, unsigned n);	/* sorts v */

@@ -162,8 +162,7 @@ static double timed(struct bench *b, bench_fn *fn, void *ctx, unsigned ops)
 	return (bench_now_ns() - t0) / ops;
 }
 
-/* How often somebody else got the processor while we wanted it. */
-static long preemptions(void)
+long bench_preemptions(void)
 {
 	struct rusage use;
 
@@ -178,13 +177,13 @@ static bool round_of(struct bench *b, const struct bench_row *row, bool raw_firs
 
 	if (row->prepare)
 		row->prepare(b, row->ctx, ops);
-	before = preemptions();
+	before = bench_preemptions();
 	if (row->raw && raw_first)
 		*raw = timed(b, row->raw, row->ctx, raw_ops);
 	*ours = timed(b, row->ours, row->ctx, ops);
 	if (row->raw && !raw_first)
 		*raw = timed(b, row->raw, row->ctx, raw_ops);
-	after = preemptions();
+	after = bench_preemptions();
 	if (row->undo)
 		row->undo(b, row->ctx, ops);
 	return after == before;

@@ -11,7 +11,8 @@
 
 #define GIB	      (1ull << 30)
 #define PER_DIR	      10000u
-#define MOUNT_ROUNDS  6u		/* even: what one kill left, the next removes */
+#define MOUNT_ROUNDS  6u
+#define MOUNT_TRIES   2u
 #define CHANGED_FILES 20000u		/* since the last mount, when it is killed */
 
 static const unsigned files[] = {1000, 10000, 100000, 1000000};
@@ -111,20 +112,38 @@ static void volume_point(struct bench *b, const struct volume *v, const char *li
 		bench_point(b, "mount_size", line, (double)v->bytes, ns);
 }
 
+/* True: nobody else got the processor meanwhile. */
+static bool mount_once(struct volume *v, double *ns)
+{
+	long before = bench_preemptions(), after;
+	double t0 = bench_now_ns();
+
+	bench_must(mount_it(v), v->what);
+	*ns = bench_now_ns() - t0;
+	after = bench_preemptions();
+	bench_must(hf_unmount(&v->vol), "unmount");
+	return after == before;
+}
+
 static void mount_row(struct bench *b, struct volume *v, bool killed)
 {
 	char name[128];
 	struct bench_result r = {.name = name, .raw_name = "-"};
-	unsigned i, n = bench_rounds(b, MOUNT_ROUNDS);
-	double ns[MOUNT_ROUNDS], t0;
+	unsigned i, tries, turn = 0, n = bench_rounds(b, MOUNT_ROUNDS);
+	double ns[MOUNT_ROUNDS];
+	bool quiet;
 
 	for (i = 0; i < n; i++) {
-		if (killed)
-			kill_one(b, v, i % 2 == 0);
-		t0 = bench_now_ns();
-		bench_must(mount_it(v), v->what);
-		ns[i] = bench_now_ns() - t0;
-		bench_must(hf_unmount(&v->vol), "unmount");
+		quiet = false;
+		for (tries = 0; tries < MOUNT_TRIES && !quiet; tries++) {
+			if (killed)
+				kill_one(b, v, turn++ % 2 == 0);
+			quiet = mount_once(v, &ns[i]);
+		}
+	}
+	if (turn % 2) {		/* what the last kill left goes */
+		kill_one(b, v, false);
+		mount_once(v, &(double){0});
 	}
 	snprintf(name, sizeof(name), "mount %s, %s", killed ? "after a kill" : "clean", v->what);
 	bench_pairs(&r, ns, NULL, n);
@@ -204,6 +223,8 @@ void bench_volume(struct bench *b)
 
 	if (!b->tmpfs[0])
 		return bench_note(b, "mount", "no /dev/shm: not measured");
+	/* what one mount gave back is not taken from the heap by the next, and zeroed: most processes mount once */
+	mallopt(M_MMAP_THRESHOLD, 128 << 10);
 	for (i = 0; i < SIZES; i++)
 		for (k = 0; k < FILES; k++)
 			if (b->full || i == SIZES - 1 || k == 0)
