@@ -10,6 +10,8 @@
 
 #define BENCH_VOLUME_BYTES  (3ull << 30)
 #define BENCH_QUICK_BYTES   (512ull << 20)
+#define BENCH_NEEDS	    (2ull << 30)	/* of free space: 1 GiB scattered, and the raw area */
+#define BENCH_QUICK_NEEDS   (256ull << 20)
 #define RAW_FILE	    "/bench.raw"
 #define BENCH_MADV_POPULATE 23	/* MADV_POPULATE_WRITE and MADV_COLLAPSE: not in all C libraries' headers yet */
 #define BENCH_MADV_COLLAPSE 25
@@ -144,11 +146,30 @@ static int bench_open(struct bench *b, const char *path)
 	return EXIT_OK;
 }
 
+/* Better now than in the middle. */
+static int bench_room(struct bench *b)
+{
+	uint64_t need = b->quick ? BENCH_QUICK_NEEDS : BENCH_NEEDS;
+	struct hf_statfs s;
+	char text[32];
+	int err = hf_statfs(b->vol, &s);
+
+	if (err)
+		return tool_fail(err, "statfs");
+	if (s.frames_free * HF_FRAME_SIZE >= need)
+		return EXIT_OK;
+	tool_error("the volume has too little free space in whole frames of 2 MiB: %s are needed", tool_human(need, text));
+	return EXIT_FAILED;
+}
+
 static int bench_groups(struct bench *b, unsigned wanted)
 {
-	int err = raw_area(b);
+	int err = bench_room(b);
 	size_t i;
 
+	if (err)
+		return err;
+	err = raw_area(b);
 	if (err)
 		return tool_fail(err, RAW_FILE);
 	if (!b->json)
