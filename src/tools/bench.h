@@ -106,8 +106,6 @@ void bench_volume(struct bench *b);	/* mount, fsck */
 void bench_threads(struct bench *b);
 void bench_threads_pins(struct bench *b);
 void bench_pins(struct bench *b);
-void bench_cuts(struct bench *b);	/* of the same group: truncate under pins */
-hf_pin_id bench_pin_at(hf_file *file, uint64_t off, uint64_t len);
 void bench_views(struct bench *b);
 void bench_latency(struct bench *b);	/* of single calls */
 void bench_compare(struct bench *b);	/* what a user would pick instead */

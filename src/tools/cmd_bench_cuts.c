@@ -1,5 +1,5 @@
 /* What pins cost a truncate, and what the unpin of what it cut off costs. */
-#include "bench.h"
+#include "bench_pins.h"
 #include <errno.h>
 #include <stdlib.h>
 

@@ -1,30 +1,14 @@
-/* Names in directories of ten, of a thousand, of a million. */
-#include "bench.h"
+/* Operations on names, among those that are there. */
+#include "bench_names.h"
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#define BATCH	    1000u
 #define NEW_NAMES   50000000u	/* numbers of those that rows make; below are those that stay */
 #define MOVED_NAMES 60000000u
-#define READ_NAMES  20000u
+#define READ_OPS    20000u
 
-struct names {
-	unsigned size, ndirs;		/* names in each of so many directories, used in turn */
-	struct hf_id *dir;
-	struct hf_id other;		/* to move names to */
-	struct hf_id *id;		/* of the names that stay */
-	struct hf_id fresh[BATCH];	/* of those that a row made */
-	unsigned which;			/* of the sizes below */
-};
-static const struct {
-	unsigned size, ndirs, batch;
-	const char *text;
-} sizes[] = {{10, 100, 200, "10"}, {1000, 1, BATCH, "1,000"}, {1000000, 1, BATCH, "1,000,000"}};
-#define SIZES (sizeof(sizes) / sizeof(sizes[0]))
-
-static const char *name_of(char out[32], uint64_t n)
+const char *names_name(char out[32], uint64_t n)
 {
 	int i;
 
@@ -35,13 +19,13 @@ static const char *name_of(char out[32], uint64_t n)
 	return out;
 }
 
-static struct hf_id make(struct bench *b, struct names *n, unsigned dir, uint64_t number)
+struct hf_id names_make(struct bench *b, struct names *n, unsigned dir, uint64_t number)
 {
 	struct hf_create how = {.mode = S_IFREG | 0644};
 	struct hf_stat st;
 	char name[32];
 
-	bench_must(hf_inode_create(b->vol, n->dir[dir % n->ndirs], name_of(name, number), &how, &st), "create");
+	bench_must(hf_inode_create(b->vol, n->dir[dir % n->ndirs], names_name(name, number), &how, &st), "create");
 	return st.id;
 }
 
@@ -52,7 +36,7 @@ static void make_all(struct bench *b, struct names *n, uint32_t type, unsigned o
 	unsigned i;
 
 	for (i = 0; i < ops; i++)
-		bench_must(hf_inode_create(b->vol, n->dir[i % n->ndirs], name_of(name, NEW_NAMES + i), &how, NULL), "create");
+		bench_must(hf_inode_create(b->vol, n->dir[i % n->ndirs], names_name(name, NEW_NAMES + i), &how, NULL), "create");
 }
 
 static void create(struct bench *b, void *ctx, unsigned ops)
@@ -72,7 +56,7 @@ static void create_known(struct bench *b, void *ctx, unsigned ops)
 	unsigned i;
 
 	for (i = 0; i < ops; i++)
-		n->fresh[i] = make(b, n, i, NEW_NAMES + i);
+		n->fresh[i] = names_make(b, n, i, NEW_NAMES + i);
 }
 
 static void link_one(struct bench *b, void *ctx, unsigned ops)
@@ -82,7 +66,7 @@ static void link_one(struct bench *b, void *ctx, unsigned ops)
 	unsigned i;
 
 	for (i = 0; i < ops; i++)
-		bench_must(hf_inode_link(b->vol, n->id[0], n->dir[i % n->ndirs], name_of(name, NEW_NAMES + i), NULL), "link");
+		bench_must(hf_inode_link(b->vol, n->id[0], n->dir[i % n->ndirs], names_name(name, NEW_NAMES + i), NULL), "link");
 }
 
 static void unlink_new(struct bench *b, void *ctx, unsigned ops)
@@ -92,7 +76,7 @@ static void unlink_new(struct bench *b, void *ctx, unsigned ops)
 	unsigned i;
 
 	for (i = 0; i < ops; i++)
-		bench_must(hf_inode_unlink(b->vol, n->dir[i % n->ndirs], name_of(name, NEW_NAMES + i)), "unlink");
+		bench_must(hf_inode_unlink(b->vol, n->dir[i % n->ndirs], names_name(name, NEW_NAMES + i)), "unlink");
 }
 
 static void remove_dirs(struct bench *b, void *ctx, unsigned ops)
@@ -102,7 +86,7 @@ static void remove_dirs(struct bench *b, void *ctx, unsigned ops)
 	unsigned i;
 
 	for (i = 0; i < ops; i++)
-		bench_must(hf_inode_rmdir(b->vol, n->dir[i % n->ndirs], name_of(name, NEW_NAMES + i)), "rmdir");
+		bench_must(hf_inode_rmdir(b->vol, n->dir[i % n->ndirs], names_name(name, NEW_NAMES + i)), "rmdir");
 }
 
 static void move(struct bench *b, struct names *n, unsigned ops, bool across, bool back)
@@ -113,8 +97,8 @@ static void move(struct bench *b, struct names *n, unsigned ops, bool across, bo
 	for (i = 0; i < ops; i++) {
 		struct hf_id home = n->dir[i % n->ndirs], away = across ? n->other : home;
 
-		name_of(at, NEW_NAMES + i);
-		name_of(to, MOVED_NAMES + i);
+		names_name(at, NEW_NAMES + i);
+		names_name(to, MOVED_NAMES + i);
 		bench_must(back ? hf_inode_rename(b->vol, away, to, home, at, 0) : hf_inode_rename(b->vol, home, at, away, to, 0), "rename");
 	}
 }
@@ -150,7 +134,7 @@ static void lookup(struct bench *b, void *ctx, unsigned ops)
 	while (ops--) {
 		uint64_t r = bench_random(b);
 
-		bench_must(hf_inode_lookup(b->vol, n->dir[r % n->ndirs], name_of(name, (r >> 8) % n->size), &st), "look-up");
+		bench_must(hf_inode_lookup(b->vol, n->dir[r % n->ndirs], names_name(name, (r >> 8) % n->size), &st), "look-up");
 	}
 }
 
@@ -162,7 +146,7 @@ static void lookup_missing(struct bench *b, void *ctx, unsigned ops)
 	unsigned i;
 
 	for (i = 0; i < ops; i++)	/* among those that rows make and remove */
-		if (hf_inode_lookup(b->vol, n->dir[i % n->ndirs], name_of(name, NEW_NAMES + i), &st) != -ENOENT)
+		if (hf_inode_lookup(b->vol, n->dir[i % n->ndirs], names_name(name, NEW_NAMES + i), &st) != -ENOENT)
 			bench_must(-EEXIST, "look-up of what is not there");
 }
 
@@ -221,7 +205,7 @@ static void read_names(struct bench *b, void *ctx, unsigned ops)
 static const struct {
 	const char *name;
 	bench_fn *prepare, *ours, *undo, *raw;
-	double target[SIZES];		/* at most */
+	double target[NAMES_SIZES];		/* at most */
 	bool plot;
 } rows[] = {
 	{"create", NULL, create, unlink_new, bench_raw_write_64, {0, 3.2, 6}, true},
@@ -239,96 +223,20 @@ static const struct {
 	{"readdir, per name", NULL, read_names, NULL, NULL, {0}, true},
 };
 
-static void names_rows(struct bench *b, struct names *n)
+void names_rows(struct bench *b, struct names *n)
 {
 	char name[96];
 	struct bench_result r;
 	size_t i;
 
 	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		unsigned ops = rows[i].prepare || rows[i].undo ? sizes[n->which].batch : READ_NAMES;
+		unsigned ops = rows[i].prepare || rows[i].undo ? n->batch : READ_OPS;
 
-		snprintf(name, sizeof(name), "%s, among %s", rows[i].name, sizes[n->which].text);
+		snprintf(name, sizeof(name), "%s, among %s", rows[i].name, n->text);
 		r = bench_run(b, &(struct bench_row){.name = name, .raw_name = rows[i].raw == bench_raw_read_64 ? "a cold line" : "64 B + fence",
 						      .target = rows[i].target[n->which], .ops = ops, .prepare = rows[i].prepare,
 						      .ours = rows[i].ours, .raw = rows[i].raw, .undo = rows[i].undo, .ctx = n});
 		if (rows[i].plot)
 			bench_point(b, "names", rows[i].name, n->size, r.ns);
 	}
-}
-
-/* A figure per name of what happens once. */
-static void once(struct bench *b, const char *what, const struct names *n, double t0)
-{
-	double ns = (bench_now_ns() - t0) / n->size / n->ndirs;
-	char name[96];
-
-	snprintf(name, sizeof(name), "%s of %s names, each", what, sizes[n->which].text);
-	bench_single(b, name, ns);
-}
-
-static void names_fill(struct bench *b, struct names *n)
-{
-	struct progress bar;
-	char path[32];
-	double t0;
-	unsigned d, i;
-
-	for (d = 0; d < n->ndirs; d++) {
-		snprintf(path, sizeof(path), "/bench.n%u", d);
-		n->dir[d] = bench_mkdir(b, path);
-	}
-	n->other = bench_mkdir(b, "/bench.other");
-	progress_begin(&bar, "names", !b->json);
-	t0 = bench_now_ns();
-	for (d = 0; d < n->ndirs; d++) {
-		for (i = 0; i < n->size; i++) {
-			n->id[d * n->size + i] = make(b, n, d, i);
-			if (i % 10000 == 9999)
-				progress_update(&bar, i, n->size, "names");
-		}
-	}
-	progress_end(&bar);
-	once(b, "create", n, t0);
-}
-
-static void names_empty(struct bench *b, struct names *n)
-{
-	char name[32], path[32];
-	double t0 = bench_now_ns();
-	unsigned d, i;
-
-	for (d = 0; d < n->ndirs; d++)
-		for (i = 0; i < n->size; i++)
-			bench_must(hf_inode_unlink(b->vol, n->dir[d], name_of(name, i)), "unlink");
-	once(b, "unlink", n, t0);
-	for (d = 0; d < n->ndirs; d++) {
-		snprintf(path, sizeof(path), "/bench.n%u", d);
-		bench_must(hf_rmdir(b->vol, path), "rmdir");
-	}
-	bench_must(hf_rmdir(b->vol, "/bench.other"), "rmdir");
-}
-
-static void names_of_size(struct bench *b, unsigned which)
-{
-	struct names n = {.size = b->quick ? (unsigned)min_u64(sizes[which].size, 2000) : sizes[which].size, .ndirs = sizes[which].ndirs, .which = which};
-
-	n.dir = calloc(n.ndirs, sizeof(*n.dir));
-	n.id = calloc((size_t)n.size * n.ndirs, sizeof(*n.id));
-	if (!n.dir || !n.id)
-		bench_must(-ENOMEM, "names");
-	names_fill(b, &n);
-	names_rows(b, &n);
-	names_empty(b, &n);
-	free(n.dir);
-	free(n.id);
-}
-
-void bench_names(struct bench *b)
-{
-	unsigned i;
-
-	for (i = 0; i < SIZES; i++)
-		names_of_size(b, i);
-	bench_paths(b);
 }
