@@ -117,8 +117,8 @@ END {
 	print "| operation | alone, ns | 2 | 4 | 8 | 16 | 32 | 64 | ends at | bends first at | then at |"
 	print "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
 	for (r_ = 1; r_ <= rows; r_++) row(order[r_], "1 " order[r_])
-	row("*mail*: files of one directory", "1 create, one directory; 1 unlink, one directory; 2 append 4 KiB, own files; 2 read 4 KiB, own files; 2 stat, one directory")
-	row("*file server*: own directories", "1 create, own directories; 1 unlink, own directories; 2 append 4 KiB, own files; 1 read 4 KiB, own files; 3 stat, own directories")
-	row("*web server*: reads, one log", "10 read 4 KiB, own files; 10 stat, own directories; 1 append 4 KiB, one file")
+	row("*mail*: files of one directory", "1 create, one directory; 1 unlink, one directory; 2 append 4 KiB, own files; 2 read 4 KiB, own files; 2 open + close, one directory")
+	row("*file server*: own directories", "1 create, own directories; 1 unlink, own directories; 2 append 4 KiB, own files; 1 read 4 KiB, own files; 2 open + close, own directories; 1 stat, own directories")
+	row("*web server*: reads, one log", "10 read 4 KiB, own files; 10 open + close, own directories; 1 append 4 KiB, one file")
 	row("*engine*: own logs and pages", "4 read 4 KiB, own files; 1 append 4 KiB, own files; 2 overwrite 4 KiB, own files")
 }

@@ -156,6 +156,20 @@ static void stat_name(struct worker *w, unsigned int i)
 	op_end(w, err, path);
 }
 
+static void open_close(struct worker *w, unsigned int i)
+{
+	hf_file *f = NULL;
+	char path[64];
+	int err;
+
+	name_of(w, "f", i % 16, path);
+	op_begin(w);
+	err = hf_open(vol, path, HF_O_RDONLY, 0, &f);
+	if (!err)
+		err = hf_close(&f);
+	op_end(w, err, path);
+}
+
 static uint64_t place_of(const struct worker *w, unsigned int i)
 {
 	return rng_mix(i * 1000 + w->id) % (FILE_BYTES / 4096) * 4096;
@@ -265,6 +279,8 @@ static const struct row rows[] = {
     {"rename", ONE, true, create, rename_there, rename_back},
     {"stat", OWN, false, create, stat_name, unlink_name},
     {"stat", ONE, true, create, stat_name, unlink_name},
+    {"open + close", OWN, false, create, open_close, unlink_name},
+    {"open + close", ONE, true, create, open_close, unlink_name},
     {"read 4 KiB", OWN_F, false, file_open, read_4k, file_close},
     {"read 4 KiB", ONE_F, true, file_open, read_4k, file_close},
     {"overwrite 4 KiB", OWN_F, false, file_open, write_4k, file_close},
