@@ -39,7 +39,7 @@ static const struct field fmt_super_fields[] = {
     F(fmt_super, label),      F(fmt_super, seed),	  F(fmt_super, bytes),
     F(fmt_super, alloc_off),  F(fmt_super, lanes_off),	  F(fmt_super, lane_bytes),
     F(fmt_super, lanes),      F(fmt_super, ndevices),	  F(fmt_super, first_data),
-    F(fmt_super, created_ns), F(fmt_super, repair),	  F(fmt_super, repair_undo), F(fmt_super, reserved0),
+    F(fmt_super, created_ns), F(fmt_super, repair),	  F(fmt_super, repair_undo), F(fmt_super, stamp), F(fmt_super, reserved0),
     F(fmt_super, devices),    F(fmt_super, reserved),
 };
 static const struct field fmt_device_fields[] = {

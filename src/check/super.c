@@ -20,12 +20,15 @@ static void super_unmark(struct fmt_super *s, uint32_t copy)
 	s->csum = le64_of(geo_super_csum(s));
 }
 
-/* From the other one, without the mark of an interrupted repair. */
+/* From the other one, without the mark of an interrupted repair. What it had of a stamp is lost with it. */
 static void super_put(struct check *c, uint32_t copy, uint32_t from)
 {
 	struct fmt_super s = *super_at(c, from);
 
 	super_unmark(&s, copy);
+	if (copy != from)
+		s.stamp = le64_of(copy == FMT_COPY_FIRST && c->geo.ndevices > 1 ? geo_stamp_settled(c->pm, &c->geo) : 0);
+	s.csum = le64_of(geo_super_csum(&s));
 	check_put(c, super_off(c, copy), &s, sizeof(s));
 }
 
@@ -36,10 +39,11 @@ static bool device_told(const struct check *c, uint32_t i, const struct fmt_supe
 	struct fmt_super s = *now;
 	uint32_t last = c->geo.ndevices - 1;
 
-	if (memcmp(want, now, sizeof(*want)) == 0)
-		return true;
 	if (geo_verify_super(now, c->pm->size, FMT_COPY_OF(i)) != 0)
 		return false;
+	s.stamp = want->stamp;
+	if (memcmp(want, &s, sizeof(*want)) == 0)
+		return true;
 	s.bytes = want->bytes;
 	s.alloc_off = want->alloc_off;
 	s.incompat = le64_of(le64_get(s.incompat) | (le64_get(want->incompat) & FMT_INCOMPAT_GROWN));
@@ -64,11 +68,31 @@ static void check_devices(struct check *c)
 	}
 }
 
+/* The devices' superblocks verify. */
+static void check_stamps(struct check *c)
+{
+	uint64_t settled = geo_stamp_settled(c->pm, &c->geo);
+	bool mend = false;
+	uint32_t i;
+
+	for (i = 1; i < c->geo.ndevices && !mend; i++) {
+		int age = geo_stamp_compare(super_at(c, FMT_COPY_FIRST), super_at(c, FMT_COPY_OF(i)));
+
+		if (age != 0)
+			mend = check_mend(c, CHECK_MEND_ALL, "it was taken as it is", "superblock", 0, super_off(c, FMT_COPY_OF(i)).v,
+					  "device %u is an older state than device %u: the volume was mounted without it since",
+					  age < 0 ? i + 1 : 1, age < 0 ? 1 : i + 1);
+	}
+	for (i = 0; i < c->geo.ndevices && mend; i++)
+		check_put64(c, moff_add(super_off(c, i ? FMT_COPY_OF(i) : FMT_COPY_FIRST), offsetof(struct fmt_super, stamp)), settled);
+}
+
 /* The volume is known, so at least one of them verifies. */
 static void check_supers(struct check *c)
 {
-	const size_t same_from = offsetof(struct fmt_super, compat);
+	const size_t same_from = offsetof(struct fmt_super, compat), unlike = offsetof(struct fmt_super, stamp);
 	const struct fmt_super *s[2] = {super_at(c, 0), super_at(c, 1)};
+	const char *b[2] = {(const char *)s[0], (const char *)s[1]};
 	bool ok[2];
 	uint32_t i;
 
@@ -91,7 +115,8 @@ static void check_supers(struct check *c)
 		super_put(c, 1, 0);
 		return;
 	}
-	if (memcmp((const char *)s[0] + same_from, (const char *)s[1] + same_from, sizeof(*s[0]) - same_from) != 0 &&
+	if ((memcmp(b[0] + same_from, b[1] + same_from, unlike - same_from) != 0 ||
+	     memcmp(b[0] + unlike + 8, b[1] + unlike + 8, sizeof(*s[0]) - unlike - 8) != 0) &&
 	    check_mend(c, CHECK_MEND_SAFE, "the second was written from the first", "superblock", 0, super_off(c, 1).v,
 		       "the two superblocks differ"))
 		super_put(c, 1, 0);
@@ -108,6 +133,7 @@ void check_super(struct check *c)
 	check_supers(c);
 	if (geo_verify_super(super_at(c, FMT_COPY_FIRST), c->pm->size, FMT_COPY_FIRST) == 0)
 		check_devices(c);
+	check_stamps(c);
 	for (i = 0; i < 2; i++)
 		ok[i] = fmt_ckpt_decode(&c->geo, pm_load64(c->pm, off[i]), &seq[i]);
 	for (i = 0; i < 2; i++) {

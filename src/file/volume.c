@@ -234,6 +234,8 @@ int volume_open(struct pm *pm, const struct hf_mount_options *opts, struct hf_vo
 		goto out_vol;
 	}
 	err = pm->read_only ? 0 : geo_settle(pm, &vol->fs.geo);
+	if (!err && !pm->read_only)
+		err = geo_stamp(pm, &vol->fs.geo);
 	if (!err)
 		err = volume_open_layers(vol, opts);
 	if (err) {

@@ -169,6 +169,25 @@ static void sort_members(struct arrange *a)
 	}
 }
 
+/* Were they together at the last mount? A damaged superblock has no say. */
+static int stamps_agree(const struct arrange *a)
+{
+	unsigned first = 0;
+
+	while (a->place[first] != 0)
+		first++;
+	for (unsigned i = 0; i < a->n && head_sound(a->head[first]); i++) {
+		int age = head_sound(a->head[i]) ? geo_stamp_compare(a->head[first], a->head[i]) : 0;
+
+		if (age != 0)
+			return err_set(-EINVAL,
+				       "%s: is an older state of this device: the volume was mounted without it since. Name the one of now, or "
+				       "all devices from one backup; 'fsck.holdfast -y' takes them as they are, and repairs what does not fit",
+				       a->member[age < 0 ? i : first].path);
+	}
+	return 0;
+}
+
 static int arrange(struct pm_member *member, unsigned n, const void *const *head, bool mend)
 {
 	struct arrange a = {.member = member, .n = n, .mend = mend};
@@ -186,6 +205,9 @@ static int arrange(struct pm_member *member, unsigned n, const void *const *head
 	missing = place_missing(&a, &several);
 	if (missing != PLACE_NONE)
 		return say_missing(&a, missing);
+	err = mend ? 0 : stamps_agree(&a);
+	if (err)
+		return err;
 	err_clear();
 	sort_members(&a);
 	return 0;

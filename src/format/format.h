@@ -72,7 +72,7 @@ static_assert(sizeof(struct fmt_device) == 32, "");
 
 struct fmt_super {
 	uint8_t magic[8];		/* "HOLDFAST" */
-	le64_t csum;			/* XXH3 of bytes 16..4095, seed FMT_VERSION */
+	le64_t csum;			/* XXH3 of bytes 16..4095, 'stamp' taken as 0, seed FMT_VERSION */
 	le32_t version;
 	le32_t copy;			/* FMT_COPY_* */
 	le64_t compat, incompat, ro_compat, log_incompat;
@@ -89,7 +89,8 @@ struct fmt_super {
 	le64_t created_ns;
 	le64_t repair;			/* with FMT_INCOMPAT_REPAIR: first block of the redo list, 0: there is none */
 	le64_t repair_undo;		/* with it: id of the undo file, 0: there is none */
-	le64_t reserved0[2];
+	le64_t stamp;			/* of several devices: which mount they were together at last (src/format/stamp.c); not in csum */
+	le64_t reserved0;
 	struct fmt_device devices[FMT_DEVICES_MAX];
 	uint8_t reserved[4096 - 488];
 };
@@ -107,6 +108,7 @@ static_assert(offsetof(struct fmt_super, lanes) == 176, "");
 static_assert(offsetof(struct fmt_super, first_data) == 184, "");
 static_assert(offsetof(struct fmt_super, created_ns) == 192, "");
 static_assert(offsetof(struct fmt_super, repair) == 200, "");
+static_assert(offsetof(struct fmt_super, stamp) == 216, "");
 static_assert(offsetof(struct fmt_super, devices) == 232, "");
 
 /* Checkpoint C: the first 8 bytes of its page. bits 0..55 the sequence number, bits 56..63 a check. */

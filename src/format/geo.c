@@ -3,9 +3,17 @@
 #include "format/geo.h"
 #include "base/error.h"
 
+static uint64_t super_csum(const struct fmt_super *s, uint64_t version)
+{
+	struct fmt_super plain = *s;
+
+	plain.stamp = le64_of(0);
+	return hash_bytes((const uint8_t *)&plain + 16, sizeof(plain) - 16, version);
+}
+
 uint64_t geo_super_csum(const struct fmt_super *s)
 {
-	return hash_bytes((const uint8_t *)s + 16, sizeof(*s) - 16, FMT_VERSION);
+	return super_csum(s, FMT_VERSION);
 }
 
 /* Magic, version and checksum. */
@@ -15,7 +23,7 @@ static int verify_envelope(const struct fmt_super *s)
 
 	if (memcmp(s->magic, FMT_MAGIC, sizeof(s->magic)) != 0)
 		return err_set(-EINVAL, "no holdfast volume here (make one with mkfs.holdfast)");
-	if (le64_get(s->csum) == geo_super_csum(s)) {
+	if (le64_get(s->csum) == geo_super_csum(s) && geo_stamp_ok(s)) {
 		if (version != FMT_VERSION)
 			return err_set(-EUCLEAN,
 				       "superblock: version %u with the checksum of version %u",
@@ -24,7 +32,7 @@ static int verify_envelope(const struct fmt_super *s)
 	}
 	/* Another version checksums with its own number as the seed: tell it from damage. */
 	if (version != FMT_VERSION &&
-	    le64_get(s->csum) == hash_bytes((const uint8_t *)s + 16, sizeof(*s) - 16, version))
+	    le64_get(s->csum) == super_csum(s, version))
 		return err_set(-EOPNOTSUPP,
 			       "the volume has format version %u; this holdfast knows %u", version,
 			       FMT_VERSION);

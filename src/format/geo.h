@@ -78,6 +78,15 @@ int geo_grow(struct pm *pm, const struct geo *g, uint64_t bytes);
 /* What a growth that was interrupted left is brought in order. Who opens a volume to write calls it before he stores anything else. */
 int geo_settle(struct pm *pm, const struct geo *g);
 
+/* ---- are the devices of one age? (stamp.c) */
+bool geo_stamp_ok(const struct fmt_super *s);	/* not damaged */
+/* A device's superblock against the first device's, both sound: 0, -1: it is older, 1: the first one is. */
+int geo_stamp_compare(const struct fmt_super *first, const struct fmt_super *s);
+/* The devices are together from here on. Durability: three fences; after each the stamps fit. Nothing for one device. */
+int geo_stamp(struct pm *pm, const struct geo *g);
+/* What a repair gives all of them: the word as it stands on the media. */
+uint64_t geo_stamp_settled(const struct pm *pm, const struct geo *g);
+
 struct mkfs_args {
 	uint64_t bytes;			/* 0: all of the device */
 	const char *label;		/* NULL: none */

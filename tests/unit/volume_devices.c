@@ -278,6 +278,133 @@ static void test_every_byte(void)
 	close(fd);
 }
 
+/* ---- one of another day */
+
+static void read_head(int i, uint8_t head[BLK])
+{
+	int fd = open(dev[i], O_RDONLY);
+
+	CU_ASSERT_EQUAL(pread(fd, head, BLK, 0), (ssize_t)BLK);
+	close(fd);
+}
+
+static void copy_device(const char *from, const char *to)
+{
+	char command[4 * sizeof(dev[0])];
+
+	snprintf(command, sizeof(command), "cp --sparse=always %.300s %.300s", from, to);
+	CU_ASSERT_EQUAL(system(command), 0);
+}
+
+static void use(const char *order, const char *path, uint64_t seed)
+{
+	hf_volume *vol = vol_mount(named(order), 0);
+
+	write_seeded(vol, path, 9 * MIB, seed);
+	OK(hf_unmount(&vol));
+}
+
+/* A backup of one device beside the others of now: refused, whichever it is, by who reads too; a cautious repair does not touch it. */
+static void test_older(void)
+{
+	char old[sizeof(dev[0]) + 8];
+	hf_volume *vol;
+	uint64_t repaired;
+
+	snprintf(old, sizeof(old), "%.*s.old", (int)sizeof(dev[0]) - 1, dev[0]);
+	for (int i = 0; i < 3; i++) {
+		make("abc", 16 * MIB);
+		if (i != 1)		/* the second: as mkfs made it */
+			use("abc", "/f", 1);
+		copy_device(dev[i], old);
+		use("cab", "/g", 2);
+		copy_device(old, dev[i]);
+		must_say(EINVAL, "bca", "is an older state of this device");
+		CU_ASSERT_PTR_NOT_NULL(strstr(hf_errormsg(), dev[i]));
+		FAILS(EINVAL, hf_mount(&vol, named("abc"), &(struct hf_mount_options){.struct_size = sizeof(struct hf_mount_options),
+										     .flags = HF_MOUNT_RDONLY}));
+		CU_ASSERT(findings("abc", 0, NULL) > 0);
+		(void)findings("abc", HF_CHECK_PREEN, &repaired);
+		must_say(EINVAL, "abc", "is an older state of this device");
+		CU_ASSERT(findings("abc", HF_CHECK_REPAIR, &repaired) > 0 && repaired > 0);
+		use("abc", "/h", 3);
+		CU_ASSERT_EQUAL(findings("abc", 0, NULL), 0);
+	}
+	/* All of one backup are together. */
+	use("abc", "/f", 1);
+	for (int i = 0; i < 3; i++) {
+		snprintf(old, sizeof(old), "%.*s.old", (int)sizeof(dev[0]) - 1, dev[i]);
+		copy_device(dev[i], old);
+	}
+	use("abc", "/f", 4);
+	for (int i = 0; i < 3; i++) {
+		snprintf(old, sizeof(old), "%.*s.old", (int)sizeof(dev[0]) - 1, dev[i]);
+		copy_device(old, dev[i]);
+		unlink(old);
+	}
+	vol = vol_mount(named("abc"), 0);
+	CU_ASSERT(reads_seeded(vol, "/f", 9 * MIB, 1));
+	OK(hf_unmount(&vol));
+}
+
+/* The heads as they were when the fence before the one that fails was passed. */
+struct cut {
+	int fence, fails;
+	uint8_t head[3][BLK];
+};
+
+static void cut_look(struct cut *c)
+{
+	for (int i = 0; i < 3; i++)
+		read_head(i, c->head[i]);
+}
+
+static int cut_fence(void *ctx)
+{
+	struct cut *c = ctx;
+
+	if (++c->fence == c->fails)
+		return -EIO;
+	cut_look(c);
+	return 0;
+}
+
+/* A crash before fence 1, 2 or 3 of stamping; what came after the fence before it is there, but for that of the devices 'lost'. */
+static void stamp_interrupted(int fence, unsigned lost)
+{
+	struct cut c = {.fails = fence};
+	struct pm_hook hook = {.fence = cut_fence, .ctx = &c};
+	struct pm_open_args args = {.hook = &hook};
+	struct geo g;
+	struct pm *pm;
+
+	cut_look(&c);
+	OK(geo_open(named("abc"), &args, false, &pm));
+	OK(geo_read(pm, &g));
+	FAILS(EIO, geo_stamp(pm, &g));
+	CU_ASSERT_EQUAL(c.fence, fence);
+	pm_close(&pm);
+	for (int i = 0; i < 3; i++)
+		if (lost & 1u << i)
+			scribble(dev[i], 0, c.head[i], BLK);
+}
+
+/* They are together after it, and after a second one. */
+static void test_stamp_crash(void)
+{
+	make("abc", 8 * MIB);
+	for (int second = 0; second < 4; second++)
+		for (int fence = 1; fence <= 3; fence++)
+			for (unsigned lost = 0; lost < 8; lost++) {
+				if (second)
+					stamp_interrupted(second, lost >> 1 | lost << 2);
+				stamp_interrupted(fence, lost);
+				CU_ASSERT_EQUAL(findings("abc", 0, NULL), 0);
+				if (fence == 1)
+					use("abc", "/f", 1);
+			}
+}
+
 /* ---- across the border */
 
 static uint8_t *slot_of(hf_file *f, uint64_t slot, hf_view **view)
@@ -509,6 +636,8 @@ int main(void)
 	    {"sizes", test_sizes},
 	    {"damaged superblocks of the devices", test_heads},
 	    {"each byte of one", test_every_byte},
+	    {"one of another day", test_older},
+	    {"a crash while their stamps are written", test_stamp_crash},
 	    {"views and pins across the border", test_views},
 	    {"filled up", test_full},
 	    {"a kill", test_kill},
