@@ -109,6 +109,10 @@ target != "" {
 	cell("goals", title, "target", target)
 	cell("goals", title, "compared with", with)
 }
+name ~ /^[0-9]+ threads: / {
+	split(name, part, ": ")
+	cell("threads", part[2], part[1], short(ratio) " (" spread ")" (with ~ /raw/ ? ", of raw's own" : ""))
+}
 group == "data" {
 	k = split(name, part, ", ")
 	match(part[1], / /)
@@ -143,6 +147,7 @@ END {
 	table("media", "operation")
 	table("latency", "one call")
 	table("kernel", "times faster than")
+	table("threads", "times the throughput of one thread")
 	for (i = 1; i <= nrows["library"]; i++)
 		for (k = 1; k <= ncols["library"]; k++)
 			if ((v = value["library", rows["library", i], cols["library", k]]) != "")
