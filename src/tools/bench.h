@@ -73,7 +73,8 @@ void bench_must(int64_t ret, const char *what);	/* ends the program if negative 
 void bench_sys(int64_t ret, const char *what);	/* the same of a system call */
 double bench_median(double *v, unsigned n);	/* sorts v */
 int bench_compare_double(const void *a, const void *b);
-/* A directory for files of other filesystems, on tmpfs; it goes with the process, also at a signal. "" if there is no tmpfs. */
+/* A directory for files of other filesystems, on tmpfs; it goes with the process, also at a signal. "" if there is none. */
+#define BENCH_NO_TMPFS "not measured: /dev/shm has no GiB to spare"
 void bench_scratch(char dir[64]);
 const char *bench_size(uint64_t bytes, char buf[16]);	/* "64 B", "4 KiB" */
 struct hf_id bench_mkdir(struct bench *b, const char *path);

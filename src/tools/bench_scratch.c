@@ -4,7 +4,10 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
+
+#define SCRATCH_BYTES (1ull << 30)	/* what is put there at a time, at most */
 
 static char scratch[64];
 static pid_t owner;
@@ -36,10 +39,13 @@ static void *wait_for_signal(void *arg)
 void bench_scratch(char dir[64])
 {
 	static sigset_t set;
+	struct statvfs fs;
 	pthread_t thread;
 
-	snprintf(scratch, sizeof(scratch), "/dev/shm/holdfast-bench.XXXXXX");
 	dir[0] = 0;
+	if (statvfs("/dev/shm", &fs) || fs.f_bavail * fs.f_frsize < SCRATCH_BYTES)
+		return;
+	snprintf(scratch, sizeof(scratch), "/dev/shm/holdfast-bench.XXXXXX");
 	if (!mkdtemp(scratch))
 		return;
 	owner = getpid();

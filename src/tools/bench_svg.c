@@ -45,7 +45,7 @@ static void put_text(FILE *to, const char *s)
 		else if (*s == '&')
 			fputs("&amp;", to);
 		else
-			fputc(*s, to);
+			fputc(*s < 32 || *s > 126 ? '?' : *s, to);
 	}
 }
 

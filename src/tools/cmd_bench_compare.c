@@ -111,7 +111,7 @@ void bench_compare(struct bench *b)
 	char dir[96];
 
 	if (!b->tmpfs[0])
-		return bench_note(b, "other ways", "no /dev/shm: not measured");
+		return bench_note(b, "other ways", BENCH_NO_TMPFS);
 	snprintf(dir, sizeof(dir), "%s/tmpfs", b->tmpfs);
 	bench_sys(mkdir(dir, 0700), dir);
 	rival_at(b, "tmpfs", NULL, dir);

@@ -214,7 +214,7 @@ static void tmpfs_open(struct bench *b, struct calls *c)
 
 	c->dir = c->fd = -1;
 	if (!b->tmpfs[0])
-		return bench_note(b, "tmpfs", "no /dev/shm: not measured");
+		return bench_note(b, "tmpfs", BENCH_NO_TMPFS);
 	snprintf(path, sizeof(path), "%s/latency", b->tmpfs);
 	bench_sys(mkdir(path, 0700), path);
 	c->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

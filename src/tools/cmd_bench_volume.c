@@ -222,7 +222,7 @@ void bench_volume(struct bench *b)
 	size_t i, k;
 
 	if (!b->tmpfs[0])
-		return bench_note(b, "mount", "no /dev/shm: not measured");
+		return bench_note(b, "mount", BENCH_NO_TMPFS);
 	/* what one mount gave back is not taken from the heap by the next, and zeroed: most processes mount once */
 	mallopt(M_MMAP_THRESHOLD, 128 << 10);
 	for (i = 0; i < SIZES; i++)
