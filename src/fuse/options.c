@@ -173,6 +173,11 @@ static int option_append(const char *name, char **list)
 	char *real = NULL, *more = NULL;
 	int ret = option_device(name, &real);
 
+	if (ret < 0 && strchr(real, ':')) {
+		tool_error("%s: its full path (%s) has a colon, which stands between the devices of a list: put it elsewhere, or mount a volume of "
+			   "one device", name, real);
+		ret = EXIT_FAILED;
+	}
 	if (ret < 0 && asprintf(&more, "%s%s%s", *list ? *list : "", *list ? ":" : "", real) < 0)
 		ret = tool_fail(-ENOMEM, "%s", name);
 	free(real);
