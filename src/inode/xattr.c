@@ -120,8 +120,9 @@ static int write_blob(struct inode_edit *e, const struct xblob *b, unsigned flag
 
 		if (err)
 			return err;
+		/* Whole lines, and no more: nobody reads what is behind the blob. */
 		pm_copy_nt(fs->pm, mblk_to_moff(x.first), b->p + (size_t)at * HF_BLOCK_SIZE,
-			   x.n * HF_BLOCK_SIZE);
+			   min_u64(x.n * HF_BLOCK_SIZE, round_up_u64(b->bytes - at * HF_BLOCK_SIZE, HF_LINE)));
 		err = map_insert(e, FMT_FORK_XATTR, FBLK(at), x.first, x.n);
 		if (err)
 			return err;
