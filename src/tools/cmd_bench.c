@@ -10,7 +10,7 @@
 
 #define BENCH_VOLUME_BYTES  (3ull << 30)
 #define BENCH_QUICK_BYTES   (512ull << 20)
-#define BENCH_NEEDS	    (2ull << 30)	/* of free space: 1 GiB scattered, and the raw area */
+#define BENCH_NEEDS	    (2560ull << 20)	/* of free space: 1 GiB, another one in between, and the raw area */
 #define BENCH_QUICK_NEEDS   (256ull << 20)
 #define RAW_FILE	    "/bench.raw"
 #define BENCH_MADV_POPULATE 23	/* MADV_POPULATE_WRITE and MADV_COLLAPSE: not in all C libraries' headers yet */

@@ -136,8 +136,7 @@ static void cut_prepare(struct bench *b, void *ctx, unsigned ops)
 	bench_must(hf_open(b->vol, "/bench.other", HF_O_RDWR | HF_O_CREAT, 0600, &other), "file");
 	for (off = 0; off < c->bytes; off += HF_FRAME_SIZE) {
 		bench_must(hf_fallocate(c->file, 0, off, HF_FRAME_SIZE), "fallocate");
-		if (off < c->bytes / 2)
-			bench_must(hf_fallocate(other, 0, off, HF_FRAME_SIZE), "fallocate");
+		bench_must(hf_fallocate(other, 0, off, HF_FRAME_SIZE), "fallocate");
 	}
 	hf_close(&other);
 	bench_must(hf_unlink(b->vol, "/bench.other"), "unlink");
