@@ -19,7 +19,8 @@ struct hf_dir {
 };
 
 static struct pool dir_pool = {
-    .lock = {.rank = RANK_LEAF},
+    POOL_SHARDS_INIT,
+    .nshards = 1,
     .item_bytes = sizeof(struct hf_dir),
     .magic = DIR_MAGIC,
 };

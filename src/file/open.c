@@ -13,7 +13,8 @@
 #define OPEN_DAY_NS (24ll * 3600 * 1000000000ll)
 
 static struct pool file_pool = {
-    .lock = {.rank = RANK_LEAF},
+    POOL_SHARDS_INIT,
+    .nshards = POOL_SHARDS,
     .item_bytes = sizeof(struct hf_file),
     .magic = FILE_MAGIC,
 };
@@ -93,7 +94,7 @@ int open_handle(struct hf_volume *vol, struct inode *in, unsigned flags, struct 
 	f->in = in;
 	f->flags = flags;
 	f->atime_old = open_atime_old(in);
-	atomic_fetch_add_explicit(&vol->files, 1, memory_order_relaxed);
+	volume_opened(vol);
 	*out = f;
 	return 0;
 }
@@ -386,7 +387,7 @@ HF_API int hf_close(hf_file **file)
 	in = f->in;
 	pool_put(&file_pool, f);
 	err = open_uncount(vol, in);
-	atomic_fetch_sub(&vol->files, 1);
+	volume_closed(vol);
 	volume_let_go(vol);
 	return (int)enter_leave(err, "close");
 }

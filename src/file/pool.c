@@ -1,11 +1,12 @@
 #include "file/pool.h"
+#include "file/gate.h"
 #include "base/error.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* So many closed handles are kept before the first of them is used again. */
+/* So many closed handles are kept in a list before the first of them is used again. */
 #define POOL_KEEP 64u
 
 static _Atomic(struct pool *) pools_all;
@@ -14,9 +15,11 @@ static _Atomic(struct pool *) pools_all;
 static void pool_fork_child(void)
 {
 	for (struct pool *p = atomic_load(&pools_all); p; p = p->next) {
-		atomic_store(&p->lock.word, MTX_FREE);
-		p->first = p->last = NULL;
-		p->count = 0;
+		for (unsigned int i = 0; i < p->nshards; i++) {
+			atomic_store(&p->shard[i].lock.word, MTX_FREE);
+			p->shard[i].first = p->shard[i].last = NULL;
+			atomic_store(&p->shard[i].count, 0);
+		}
 	}
 }
 
@@ -37,17 +40,36 @@ static void pool_make_known(struct pool *p)
 		;
 }
 
-static struct pool_item *pool_pop(struct pool *p)
+static size_t shard_count(struct pool_shard *s)
+{
+	return atomic_load_explicit(&s->count, memory_order_relaxed);
+}
+
+static struct pool_item *shard_pop(struct pool_shard *s, size_t keep)
 {
 	struct pool_item *it = NULL;
 
-	mtx_lock(&p->lock);
-	if (p->count > POOL_KEEP) {
-		it = p->first;
-		p->first = it->next;
-		p->count--;
+	if (shard_count(s) <= keep)
+		return NULL;
+	mtx_lock(&s->lock);
+	if (shard_count(s) > keep) {
+		it = s->first;
+		s->first = it->next;
+		atomic_store_explicit(&s->count, shard_count(s) - 1, memory_order_relaxed);
 	}
-	mtx_unlock(&p->lock);
+	mtx_unlock(&s->lock);
+	return it;
+}
+
+/* The thread's own first. Of another list only what it has by far too much of (its threads close what others open), so that threads
+ * do not go on taking the same few from each other. */
+static struct pool_item *pool_pop(struct pool *p)
+{
+	unsigned int own = gate_my_slot() % p->nshards;
+	struct pool_item *it = shard_pop(&p->shard[own], POOL_KEEP);
+
+	for (unsigned int i = 1; !it && i < p->nshards; i++)
+		it = shard_pop(&p->shard[(own + i) % p->nshards], 2 * POOL_KEEP);
 	return it;
 }
 
@@ -71,17 +93,18 @@ void *pool_get(struct pool *p)
 
 void pool_put(struct pool *p, void *item)
 {
+	struct pool_shard *s = &p->shard[gate_my_slot() % p->nshards];
 	struct pool_item *it = item;
 
 	HF_ASSERT(it->magic == p->magic);
 	it->next = NULL;
 	__atomic_store_n(&it->magic, POOL_DEAD, __ATOMIC_RELEASE);
-	mtx_lock(&p->lock);
-	if (p->count == 0)
-		p->first = it;
+	mtx_lock(&s->lock);
+	if (shard_count(s) == 0)
+		s->first = it;
 	else
-		p->last->next = it;
-	p->last = it;
-	p->count++;
-	mtx_unlock(&p->lock);
+		s->last->next = it;
+	s->last = it;
+	atomic_store_explicit(&s->count, shard_count(s) + 1, memory_order_relaxed);
+	mtx_unlock(&s->lock);
 }

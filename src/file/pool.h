@@ -12,14 +12,23 @@ struct pool_item {
 };
 #define POOL_DEAD 0xdeadf11edeadf11eull
 
+/* A list of its own for each thread, as far as they go: a handle that is taken and given back by one thread moves no line to another. What other
+ * threads gave back is taken when the own list has not enough and theirs too much. */
+#define POOL_SHARDS 16u
+struct pool_shard {
+	_Alignas(HF_LINE) struct mtx lock; /* RANK_LEAF */
+	struct pool_item *first, *last;	   /* oldest first */
+	_Atomic size_t count;		   /* in the list */
+};
+#define POOL_SHARDS_INIT .shard = {[0 ... POOL_SHARDS - 1] = {.lock = {.rank = RANK_LEAF}}}
+
 struct pool {
-	struct mtx lock; /* RANK_LEAF */
 	size_t item_bytes;
 	uint64_t magic;
-	struct pool_item *first, *last; /* oldest first */
-	size_t count;			/* in the list */
-	_Atomic bool known;		/* fork cares for it */
+	unsigned int nshards; /* 1 for what is large, or not taken often */
+	_Atomic bool known;   /* fork cares for it */
 	struct pool *next;
+	struct pool_shard shard[POOL_SHARDS];
 };
 
 /* A zeroed item but for its magic, NULL: no memory. Items begin with a struct pool_item. */

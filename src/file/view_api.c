@@ -5,7 +5,8 @@
 #include <string.h>
 
 static struct pool view_pool = {
-    .lock = {.rank = RANK_LEAF},
+    POOL_SHARDS_INIT,
+    .nshards = 1,
     .item_bytes = sizeof(struct hf_view),
     .magic = VIEW_MAGIC,
 };

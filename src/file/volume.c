@@ -11,7 +11,8 @@
 #include <unistd.h>
 
 static struct pool volume_pool = {
-    .lock = {.rank = RANK_LEAF},
+    POOL_SHARDS_INIT,
+    .nshards = 1,
     .item_bytes = sizeof(struct hf_volume),
     .magic = VOLUME_MAGIC,
 };
@@ -388,18 +389,31 @@ static bool volume_held(struct hf_volume *vol)
 	return false;
 }
 
+/* Open files. What is closed is counted first: none is, whatever happens meanwhile, only if there was a moment without one. */
+static uint64_t volume_files(struct hf_volume *vol)
+{
+	uint64_t opened = 0, closed = 0;
+
+	for (uint32_t i = 0; i < GATE_SLOTS; i++)
+		closed += atomic_load(&vol->holds[i].closed);
+	for (uint32_t i = 0; i < GATE_SLOTS; i++)
+		opened += atomic_load(&vol->holds[i].opened);
+	return opened - closed;
+}
+
 int volume_close(struct hf_volume *vol)
 {
-	uint32_t files = atomic_load(&vol->files), dirs = atomic_load(&vol->dirs);
+	uint64_t files = volume_files(vol);
+	uint32_t dirs = atomic_load(&vol->dirs);
 	struct fs *fs = &vol->fs;
 	uint64_t pins = pin_count(fs), views = view_count(fs);
 	int err, closed, before = fs->read_only ? 0 : journal_state(fs->journal);
 
 	if (files || dirs || pins || views)
 		return err_set(-EBUSY,
-			       "%s: in use: %u open files, %u open directories, %llu pins, %llu "
+			       "%s: in use: %llu open files, %u open directories, %llu pins, %llu "
 			       "views",
-			       fs->pm->path, files, dirs, (unsigned long long)pins,
+			       fs->pm->path, (unsigned long long)files, dirs, (unsigned long long)pins,
 			       (unsigned long long)views);
 	if (volume_held(vol))
 		return err_set(-EBUSY, "%s: in use: calls are under way in other threads",
@@ -418,8 +432,7 @@ int volume_close(struct hf_volume *vol)
 
 static uint64_t volume_users(struct hf_volume *vol)
 {
-	return (uint64_t)atomic_load(&vol->files) + atomic_load(&vol->dirs) + pin_count(&vol->fs) +
-	       view_count(&vol->fs);
+	return volume_files(vol) + atomic_load(&vol->dirs) + pin_count(&vol->fs) + view_count(&vol->fs);
 }
 
 struct hf_volume *volume_call_begin(struct hf_volume *vol)

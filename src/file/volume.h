@@ -26,6 +26,13 @@
 /* hf_unmount_force: calls fail from FORCING on; who ends the last use from FORCED on takes the volume apart. */
 enum volume_forced { VOLUME_NORMAL, VOLUME_FORCING, VOLUME_FORCED, VOLUME_GONE };
 
+/* What threads count each for themselves, so that no line is everybody's: calls under way that a forced unmount has to leave the
+ * volume to; files opened and closed, which may be different threads' doing. */
+struct volume_slot {
+	_Alignas(HF_LINE) _Atomic uint32_t inside;
+	_Atomic uint64_t opened, closed;
+};
+
 struct hf_volume {
 	struct pool_item item;
 	_Atomic uint32_t forced; /* enum volume_forced */
@@ -33,8 +40,8 @@ struct hf_volume {
 	uint64_t fork_token;
 	uint32_t uid, gid; /* owner of what the path functions create */
 	uint64_t replayed, orphans_finished;
-	_Atomic uint32_t files, dirs; /* open handles */
-	struct gate_slot holds[GATE_SLOTS]; /* calls under way that a forced unmount has to leave the volume to */
+	_Atomic uint32_t dirs; /* open directories */
+	struct volume_slot holds[GATE_SLOTS];
 	struct gate gate;
 };
 
@@ -120,6 +127,14 @@ static inline void volume_unhold(struct hf_volume *vol)
 {
 	atomic_fetch_sub(&vol->holds[gate_my_slot()].inside, 1);
 	volume_let_go(vol);
+}
+static inline void volume_opened(struct hf_volume *vol)
+{
+	atomic_fetch_add(&vol->holds[gate_my_slot()].opened, 1);
+}
+static inline void volume_closed(struct hf_volume *vol)
+{
+	atomic_fetch_add(&vol->holds[gate_my_slot()].closed, 1);
 }
 /* Begins each public function that has no more than a volume, which need not be one. */
 struct hf_volume *volume_call_begin(struct hf_volume *vol);

@@ -553,6 +553,55 @@ static void test_changing_hands(void)
 	OK(hf_unmount(&s.vol));
 }
 
+/* Handles that one thread opens and another closes, and the unmount that comes between: they are counted, and used again. */
+#define HANDED 4000u
+struct handed {
+	hf_volume *vol;
+	_Atomic(hf_file *) file;
+	_Atomic bool bad;
+	bool reused;
+};
+
+static void *run_closer(void *arg)
+{
+	struct handed *h = arg;
+
+	for (unsigned i = 0; i < HANDED; i++) {
+		hf_file *f;
+
+		do
+			f = atomic_exchange(&h->file, NULL);
+		while (!f && sched_yield() == 0);
+		if (hf_close(&f))
+			h->bad = true;
+	}
+	return NULL;
+}
+
+static void test_handed_over(void)
+{
+	struct handed h = {.vol = vol_memory(16 * MIB)};
+	hf_file *first = vol_open(h.vol, "/f", HF_O_RDWR | HF_O_CREAT), *f = first;
+	hf_volume *vol = h.vol;
+	pthread_t t;
+
+	CU_ASSERT_FATAL(pthread_create(&t, NULL, run_closer, &h) == 0);
+	for (unsigned i = 0; i < HANDED; i++) {
+		if (i)
+			f = vol_open(h.vol, "/f", HF_O_RDWR);
+		h.reused |= i && f == first;
+		if (i % 100 == 0)
+			CU_ASSERT_EQUAL(hf_unmount(&vol), -EBUSY);
+		atomic_store(&h.file, f);
+		while (atomic_load(&h.file))
+			sched_yield();
+	}
+	pthread_join(t, NULL);
+	CU_ASSERT_FALSE(h.bad);
+	CU_ASSERT_TRUE(h.reused);
+	OK(hf_unmount(&h.vol));
+}
+
 int main(void)
 {
 	static const struct hf_case cases[] = {
@@ -564,6 +613,7 @@ int main(void)
 	    {"coming and going", test_coming_and_going},
 	    {"replaced by rename", test_replaced},
 	    {"blocks that change hands", test_changing_hands},
+	    {"handles that change hands", test_handed_over},
 	};
 
 	return hf_run_suite("threads", cases, HF_COUNT(cases));
