@@ -144,6 +144,20 @@ static void copy_words(struct pm *pm, uint64_t off, const uint8_t *p, uint64_t l
 		pm_store64(pm, MOFF(off + i), get64(p + i));
 }
 
+void apply_prefetch(struct pm *pm, const uint8_t *items, uint32_t n)
+{
+	const uint8_t *p = items;
+
+	while (n-- > 0) {
+		uint64_t head = get64(p), off = FMT_ITEM_OFF(head);
+
+		if (FMT_ITEM_KIND(head) == FMT_ITEM_BITS_SET || FMT_ITEM_KIND(head) == FMT_ITEM_BITS_CLEAR)
+			off /= 8;
+		__builtin_prefetch(pm_at(pm, MOFF(off)), 1);
+		p += 16 + (FMT_ITEM_KIND(head) == FMT_ITEM_COPY ? get64(p + 8) : 0);
+	}
+}
+
 void apply_items(struct pm *pm, struct dirty *d, uint64_t *pos, const uint8_t *items, uint32_t n)
 {
 	const uint8_t *p = items;

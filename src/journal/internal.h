@@ -123,6 +123,8 @@ bool apply_range_ok(const struct geo *g, uint64_t off, uint64_t len);
 int apply_check(const struct geo *g, const struct fmt_record *r, uint64_t *entries);
 /* Cached stores only (J6). Appends the lines to d at *pos. */
 void apply_items(struct pm *pm, struct dirty *d, uint64_t *pos, const uint8_t *items, uint32_t n);
+/* Has the processor fetch the lines that apply_items() is going to change: they come while the record's fence waits. */
+void apply_prefetch(struct pm *pm, const uint8_t *items, uint32_t n);
 void apply_bits(struct pm *pm, uint64_t bit, uint64_t count, bool set);
 
 /* ---- checkpoint.c */

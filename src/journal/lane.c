@@ -101,6 +101,7 @@ int lane_write(struct journal *j, struct lane *l, jseq_t seq, void *record, uint
 	r->csum = le64_of(hash_bytes((const uint8_t *)record + 8, bytes - 8,
 				     fmt_record_seed(&j->geo, l->index, l->half, l->off)));
 	pm_copy_nt(j->pm, at, record, bytes);
+	apply_prefetch(j->pm, (const uint8_t *)record + RECORD_HEAD, le32_get(r->items));
 	return pm_fence(j->pm);
 }
 
