@@ -291,8 +291,10 @@ static int repair_path(const char *path, struct check *c)
 
 	if (!err)
 		err = repair_image(c, false, &left);
-	if (!err && c->res->repaired > c->finished)
-		err = check_image_commit(c->img, c->opts->undo_path);
+	if (!err && c->res->repaired > c->finished) {
+		check_stamp_repair(c);
+		err = c->err ? c->err : check_image_commit(c->img, c->opts->undo_path);
+	}
 	if (!err)
 		err = tell_media(c);
 	close_image(c);

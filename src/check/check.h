@@ -96,6 +96,8 @@ mblk_t check_alloc(struct check *c, uint64_t n);
 void check_unalloc(struct check *c, mblk_t b);		/* one that nothing names yet */
 
 void check_super(struct check *c);		/* super.c: both copies, both checkpoint words */
+/* What is repaired is of another time than what the devices were before, if they were together. */
+void check_stamp_repair(struct check *c);
 void check_itable(struct check *c);		/* itable.c: the table's map, the inode blocks it names */
 void check_mark_inode(struct check *c, uint64_t ino);	/* inodes.c: in use, in the table */
 void check_inodes(struct check *c);		/* inodes.c: bits against images, every inode's fields, maps, attributes */

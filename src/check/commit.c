@@ -149,6 +149,8 @@ static int write_list(struct commit *m, uint64_t *head)
 
 static int write_super(struct pm *medium, const struct geo *g, struct fmt_super s, uint32_t copy)
 {
+	if (copy)
+		s.stamp = le64_of(0);
 	s.copy = le32_of(copy);
 	s.csum = le64_of(geo_super_csum(&s));
 	write_block(medium, copy ? last_block(g) : 0, &s);
@@ -162,6 +164,8 @@ static int read_base(struct pm *medium, const struct geo *g, struct fmt_super *s
 
 	s->incompat = le64_of(le64_get(s->incompat) & ~FMT_INCOMPAT_REPAIR);
 	s->repair = s->repair_undo = le64_of(0);
+	if (g->used_copy)
+		s->stamp = geo_stamp_first(medium, g);
 	return err;
 }
 
@@ -342,6 +346,7 @@ int check_redo_finish(struct pm *medium, const struct geo *geo)
 	if (!err)
 		err = read_base(medium, geo, &f->super[0]);
 	f->super[1] = f->super[0];
+	f->super[1].stamp = le64_of(0);
 	for (i = 0; i < 2; i++) {
 		f->super[i].copy = le32_of((uint32_t)i);
 		f->super[i].csum = le64_of(geo_super_csum(&f->super[i]));

@@ -46,7 +46,9 @@ int grow_volume(struct pm *pm, uint64_t *from, uint64_t *to)
 		*to = g.bytes;
 		return err;
 	}
-	err = grow_recover(pm, &g);
+	err = geo_stamp(pm, &g);
+	if (!err)
+		err = grow_recover(pm, &g);
 	return err ? err : geo_grow(pm, &g, *to);
 }
 

@@ -20,14 +20,14 @@ static void super_unmark(struct fmt_super *s, uint32_t copy)
 	s->csum = le64_of(geo_super_csum(s));
 }
 
-/* From the other one, without the mark of an interrupted repair. What it had of a stamp is lost with it. */
+/* From the other one, without the mark of an interrupted repair. */
 static void super_put(struct check *c, uint32_t copy, uint32_t from)
 {
 	struct fmt_super s = *super_at(c, from);
 
 	super_unmark(&s, copy);
 	if (copy != from)
-		s.stamp = le64_of(copy == FMT_COPY_FIRST && c->geo.ndevices > 1 ? geo_stamp_settled(c->pm, &c->geo) : 0);
+		s.stamp = copy == FMT_COPY_FIRST ? geo_stamp_first(c->pm, &c->geo) : le64_of(0);
 	s.csum = le64_of(geo_super_csum(&s));
 	check_put(c, super_off(c, copy), &s, sizeof(s));
 }
@@ -68,23 +68,53 @@ static void check_devices(struct check *c)
 	}
 }
 
+/* Of device i's superblock against the first one's: as geo_stamp_compare(). */
+static int stamp_age(const struct check *c, uint32_t i)
+{
+	return geo_stamp_compare(super_at(c, FMT_COPY_FIRST), super_at(c, FMT_COPY_OF(i)));
+}
+
+static void put_stamps(struct check *c, uint64_t newer)
+{
+	uint64_t stamp = geo_stamp_settled(c->pm, &c->geo, newer);
+	uint32_t i;
+
+	for (i = 0; i < c->geo.ndevices; i++)
+		check_put64(c, moff_add(super_off(c, i ? FMT_COPY_OF(i) : FMT_COPY_FIRST), offsetof(struct fmt_super, stamp)), stamp);
+}
+
 /* The devices' superblocks verify. */
 static void check_stamps(struct check *c)
 {
-	uint64_t settled = geo_stamp_settled(c->pm, &c->geo);
 	bool mend = false;
 	uint32_t i;
 
 	for (i = 1; i < c->geo.ndevices && !mend; i++) {
-		int age = geo_stamp_compare(super_at(c, FMT_COPY_FIRST), super_at(c, FMT_COPY_OF(i)));
+		int age = stamp_age(c, i);
 
 		if (age != 0)
 			mend = check_mend(c, CHECK_MEND_ALL, "it was taken as it is", "superblock", 0, super_off(c, FMT_COPY_OF(i)).v,
 					  "device %u is an older state than device %u: the volume was mounted without it since",
 					  age < 0 ? i + 1 : 1, age < 0 ? 1 : i + 1);
 	}
-	for (i = 0; i < c->geo.ndevices && mend; i++)
-		check_put64(c, moff_add(super_off(c, i ? FMT_COPY_OF(i) : FMT_COPY_FIRST), offsetof(struct fmt_super, stamp)), settled);
+	if (mend)
+		put_stamps(c, 0);
+}
+
+void check_stamp_repair(struct check *c)
+{
+	uint32_t i;
+
+	for (i = 0; i < c->geo.ndevices; i++) {
+		uint32_t copy = i ? FMT_COPY_OF(i) : FMT_COPY_FIRST;
+
+		if (geo_verify_super(super_at(c, copy), c->pm->size, copy) != 0 || (i && stamp_age(c, i) != 0)) {
+			err_clear();
+			return;
+		}
+	}
+	if (c->geo.ndevices > 1)
+		put_stamps(c, 1);
 }
 
 /* The volume is known, so at least one of them verifies. */

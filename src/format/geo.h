@@ -84,8 +84,10 @@ bool geo_stamp_ok(const struct fmt_super *s);	/* not damaged */
 int geo_stamp_compare(const struct fmt_super *first, const struct fmt_super *s);
 /* The devices are together from here on. Durability: three fences; after each the stamps fit. Nothing for one device. */
 int geo_stamp(struct pm *pm, const struct geo *g);
-/* What a repair gives all of them: the word as it stands on the media. */
-uint64_t geo_stamp_settled(const struct pm *pm, const struct geo *g);
+/* What the first device's superblock must have where it is written again; the second copy has 0. */
+le64_t geo_stamp_first(const struct pm *pm, const struct geo *g);
+/* What a repair gives all of them: the word as it stands on the media. newer 1: none of them ever had it. */
+uint64_t geo_stamp_settled(const struct pm *pm, const struct geo *g, uint64_t newer);
 
 struct mkfs_args {
 	uint64_t bytes;			/* 0: all of the device */

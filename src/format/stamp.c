@@ -12,6 +12,7 @@
  *   3. the first device's: the same; fence.
  *
  * It comes before recovery, and before anything is changed: until 3 nothing was, so that those that have one less are not older.
+ * A growth does the same. A repair numbers all of them in one with what it writes.
  */
 #include "format/geo.h"
 #include "base/error.h"
@@ -53,34 +54,75 @@ int geo_stamp_compare(const struct fmt_super *first, const struct fmt_super *s)
 	return is < want ? -1 : 1;
 }
 
-static const struct fmt_super *super_of(const struct pm *pm, const struct geo *g, uint32_t i)
+static moff_t super_off(const struct geo *g, uint32_t i)
 {
-	return (const struct fmt_super *)pm_at(pm, geo_super_off(g, i ? FMT_COPY_OF(i) : FMT_COPY_FIRST));
+	return geo_super_off(g, i ? FMT_COPY_OF(i) : FMT_COPY_FIRST);
 }
 
-/* One that is damaged says nothing. */
-static uint64_t stamp_largest(const struct pm *pm, const struct geo *g)
+/* False: it cannot be read. */
+static bool super_read(const struct pm *pm, const struct geo *g, uint32_t i, struct fmt_super *s)
 {
-	uint64_t v, largest = 0;
+	int err = pm_guarded_read(pm, s, super_off(g, i), sizeof(*s));
 
-	for (uint32_t i = 0; i < g->ndevices; i++)
-		if (stamp_decode(g->seed, le64_get(super_of(pm, g, i)->stamp), &v))
-			largest = max_u64(largest, v);
-	return largest;
+	if (err)
+		err_clear();
+	return err == 0;
+}
+
+/* What device i says; one that is damaged says nothing. */
+static bool stamp_of(const struct pm *pm, const struct geo *g, uint32_t i, uint64_t *v)
+{
+	struct fmt_super s;
+
+	if (!super_read(pm, g, i, &s))
+		return false;
+	if (geo_verify_super(&s, pm->size, i ? FMT_COPY_OF(i) : FMT_COPY_FIRST) != 0) {
+		err_clear();
+		return false;
+	}
+	return stamp_decode(g->seed, le64_get(s.stamp), v);
+}
+
+/* The first device's or, if its superblock is damaged, the others' largest: unless the word that is left there fits them all, as it
+ * does if a stamping was interrupted. */
+static uint64_t stamp_first(const struct pm *pm, const struct geo *g)
+{
+	uint64_t v, low = UINT64_MAX, high = 0;
+	struct fmt_super s;
+
+	if (stamp_of(pm, g, 0, &v))
+		return v;
+	for (uint32_t i = 1; i < g->ndevices; i++) {
+		if (!stamp_of(pm, g, i, &v))
+			continue;
+		low = min_u64(low, v);
+		high = max_u64(high, v);
+	}
+	if (low != UINT64_MAX && super_read(pm, g, 0, &s) && stamp_decode(g->seed, le64_get(s.stamp), &v) && v & 1 &&
+	    low + 1 >= v && high <= v + 1)
+		return v;
+	return high;
+}
+
+le64_t geo_stamp_first(const struct pm *pm, const struct geo *g)
+{
+	return le64_of(g->ndevices > 1 ? stamp_encode(g->seed, stamp_first(pm, g)) : 0);
 }
 
 /* Flushed, not fenced. */
 static int stamp_put(struct pm *pm, const struct geo *g, uint32_t i, uint64_t v)
 {
-	moff_t at = moff_add(geo_super_off(g, i ? FMT_COPY_OF(i) : FMT_COPY_FIRST), offsetof(struct fmt_super, stamp));
+	moff_t at = moff_add(super_off(g, i), offsetof(struct fmt_super, stamp));
 
 	pm_store64(pm, at, stamp_encode(g->seed, v));
 	return pm_flush(pm, at, 8);
 }
 
+/* Where bad media is nothing can be put, and nobody will read it. */
 static int stamp_put_first(struct pm *pm, const struct geo *g, uint64_t v)
 {
-	int err = stamp_put(pm, g, 0, v);
+	struct fmt_super s;
+	int err = super_read(pm, g, 0, &s) ? stamp_put(pm, g, 0, v) : 0;
 
 	return err ? err : pm_fence(pm);
 }
@@ -93,9 +135,7 @@ int geo_stamp(struct pm *pm, const struct geo *g)
 	if (g->ndevices < 2)
 		return 0;
 	/* What an interrupted one began is ended: the first device's stays odd, for some of the others may have one less. */
-	if (!stamp_decode(g->seed, le64_get(super_of(pm, g, 0)->stamp), &v))
-		v = stamp_largest(pm, g);
-	v |= 1;
+	v = stamp_first(pm, g) | 1;
 	err = stamp_put_first(pm, g, v);
 	for (uint32_t i = 1; i < g->ndevices && !err; i++)
 		err = stamp_put(pm, g, i, v + 1);
@@ -106,7 +146,12 @@ int geo_stamp(struct pm *pm, const struct geo *g)
 	return err ? err_prefix(err, "writing which devices are together") : 0;
 }
 
-uint64_t geo_stamp_settled(const struct pm *pm, const struct geo *g)
+uint64_t geo_stamp_settled(const struct pm *pm, const struct geo *g, uint64_t newer)
 {
-	return stamp_encode(g->seed, (stamp_largest(pm, g) + 1) & ~1ull);
+	uint64_t v, largest = 0;
+
+	for (uint32_t i = 0; i < g->ndevices; i++)
+		if (stamp_of(pm, g, i, &v))
+			largest = max_u64(largest, v);
+	return stamp_encode(g->seed, ((largest + 1) & ~1ull) + 2 * newer);
 }

@@ -405,6 +405,118 @@ static void test_stamp_crash(void)
 			}
 }
 
+/* ---- a repair of superblocks that is interrupted, and what else writes */
+
+static struct cut *armed;
+
+int __real_pm_open(const char *path, const struct pm_open_args *args, struct pm **out);
+int __wrap_pm_open(const char *path, const struct pm_open_args *args, struct pm **out);
+
+int __wrap_pm_open(const char *path, const struct pm_open_args *args, struct pm **out)
+{
+	static struct pm_hook hook;
+	struct pm_open_args a = *args;
+
+	hook = (struct pm_hook){.fence = cut_fence, .ctx = armed};
+	if (armed)
+		a.hook = &hook;
+	return __real_pm_open(path, &a, out);
+}
+
+static void damage_super(bool first)
+{
+	uint8_t junk[64];
+	struct stat st;
+
+	memset(junk, 0x5a, sizeof(junk));
+	CU_ASSERT_EQUAL(stat(dev[2], &st), 0);
+	if (first)
+		scribble(dev[0], 300, junk, sizeof(junk));
+	else
+		scribble(dev[2], st.st_size - (off_t)BLK + 300, junk, sizeof(junk));
+}
+
+/* A cautious repair is stopped before fence 'fails', and what it stored of the first superblock since the one before is torn.
+ * False: it has fewer fences. */
+static bool repair_cut(int fails)
+{
+	struct hf_check_options o = {.struct_size = sizeof(o), .flags = HF_CHECK_PREEN};
+	struct hf_check_result r = {0};
+	struct cut c = {.fails = fails};
+	uint8_t now[BLK];
+	int err;
+
+	cut_look(&c);
+	armed = &c;
+	err = hf_check(named("abc"), &o, &r);
+	armed = NULL;
+	read_head(0, now);
+	if (err && memcmp(now, c.head[0], BLK) != 0)
+		scribble(dev[0], 0, c.head[0], 64);
+	return err != 0;
+}
+
+static void test_repair_crash(void)
+{
+	for (int first = 0; first < 2; first++) {
+		bool cut = true;
+
+		for (int fails = 1; cut; fails++) {
+			remove_all();
+			make("abc", 8 * MIB);
+			use("abc", "/f", 1);
+			damage_super(first);
+			cut = repair_cut(fails);
+			CU_ASSERT(cut || fails > 4);
+			(void)findings("abc", HF_CHECK_PREEN, NULL);
+			CU_ASSERT_EQUAL(findings("abc", 0, NULL), 0);
+			use("abc", "/g", 2);
+		}
+	}
+}
+
+/* The first superblock is damaged, too: the others' stamps say what it must have. */
+static void test_stamp_lost(void)
+{
+	for (int fence = 1; fence <= 3; fence++)
+		for (unsigned lost = 0; lost < 8; lost += 3) {
+			remove_all();
+			make("abc", 8 * MIB);
+			use("abc", "/f", 1);
+			stamp_interrupted(fence, lost);
+			damage_super(true);
+			(void)findings("abc", HF_CHECK_PREEN, NULL);
+			CU_ASSERT_EQUAL(findings("abc", 0, NULL), 0);
+			use("abc", "/g", 2);
+		}
+}
+
+/* A repair and a growth tell the devices apart from what they were before, as a mount does. */
+static void test_older_than_repair(void)
+{
+	char old[sizeof(dev[0]) + 8];
+
+	snprintf(old, sizeof(old), "%.*s.old", (int)sizeof(dev[0]) - 1, dev[1]);
+	for (int grown = 0; grown < 2; grown++) {
+		remove_all();
+		make("abc", 8 * MIB);
+		use("abc", "/f", 1);
+		copy_device(dev[1], old);
+		if (grown) {
+			CU_ASSERT_EQUAL(truncate(dev[2], 16 * MIB), 0);
+			OK(hf_grow(named("abc"), NULL));
+		} else {
+			damage_super(false);
+			CU_ASSERT_EQUAL(findings("abc", HF_CHECK_PREEN, NULL), 1);
+		}
+		CU_ASSERT_EQUAL(findings("abc", 0, NULL), 0);
+		copy_device(old, dev[1]);
+		must_say(EINVAL, "abc", "is an older state of this device");
+		unlink(old);
+	}
+	remove_all();
+}
+
 /* ---- across the border */
 
 static uint8_t *slot_of(hf_file *f, uint64_t slot, hf_view **view)
@@ -638,6 +750,9 @@ int main(void)
 	    {"each byte of one", test_every_byte},
 	    {"one of another day", test_older},
 	    {"a crash while their stamps are written", test_stamp_crash},
+	    {"a crash while their superblocks are repaired", test_repair_crash},
+	    {"a crash while stamps are written, and the first superblock lost", test_stamp_lost},
+	    {"older than a repair or a growth", test_older_than_repair},
 	    {"views and pins across the border", test_views},
 	    {"filled up", test_full},
 	    {"a kill", test_kill},
