@@ -169,21 +169,34 @@ static void sort_members(struct arrange *a)
 	}
 }
 
+/* Whose stamp the others must have: the first device's or, if its superblock is damaged, the newest. */
+static unsigned stamp_ref(const struct arrange *a)
+{
+	unsigned ref = 0;
+
+	while (a->place[ref] != 0)
+		ref++;
+	if (head_sound(a->head[ref]))
+		return ref;
+	for (unsigned i = 0; i < a->n; i++)
+		if (head_sound(a->head[i]) && (!head_sound(a->head[ref]) || geo_stamp_compare(a->head[ref], a->head[i]) > 0))
+			ref = i;
+	return ref;
+}
+
 /* Were they together at the last mount? A damaged superblock has no say. */
 static int stamps_agree(const struct arrange *a)
 {
-	unsigned first = 0;
+	unsigned ref = stamp_ref(a);
 
-	while (a->place[first] != 0)
-		first++;
-	for (unsigned i = 0; i < a->n && head_sound(a->head[first]); i++) {
-		int age = head_sound(a->head[i]) ? geo_stamp_compare(a->head[first], a->head[i]) : 0;
+	for (unsigned i = 0; i < a->n; i++) {
+		int age = head_sound(a->head[i]) ? geo_stamp_compare(a->head[ref], a->head[i]) : 0;
 
 		if (age != 0)
 			return err_set(-EINVAL,
 				       "%s: is an older state of this device: the volume was mounted without it since. Name the one of now, or "
 				       "all devices from one backup; 'fsck.holdfast -y' takes them as they are, and repairs what does not fit",
-				       a->member[age < 0 ? i : first].path);
+				       a->member[age < 0 ? i : ref].path);
 	}
 	return 0;
 }

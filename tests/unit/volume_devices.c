@@ -475,6 +475,28 @@ static void test_repair_crash(void)
 	}
 }
 
+/* One that is older is refused, although the first superblock is damaged and does not say so; a cautious repair leaves it. */
+static void test_older_and_damage(void)
+{
+	char old[sizeof(dev[0]) + 8];
+
+	snprintf(old, sizeof(old), "%.*s.old", (int)sizeof(dev[0]) - 1, dev[1]);
+	remove_all();
+	make("abc", 16 * MIB);
+	use("abc", "/f", 1);
+	copy_device(dev[1], old);
+	use("abc", "/g", 2);
+	copy_device(old, dev[1]);
+	unlink(old);
+	damage_super(true);
+	must_say(EINVAL, "cab", "is an older state of this device");
+	CU_ASSERT_PTR_NOT_NULL(strstr(hf_errormsg(), dev[1]));
+	(void)findings("abc", HF_CHECK_PREEN, NULL);
+	must_say(EINVAL, "cab", "is an older state of this device");
+	CU_ASSERT(findings("abc", HF_CHECK_REPAIR, NULL) > 0);
+	use("abc", "/h", 3);
+}
+
 /* The first superblock is damaged, too: the others' stamps say what it must have. */
 static void test_stamp_lost(void)
 {
@@ -752,6 +774,7 @@ int main(void)
 	    {"a crash while their stamps are written", test_stamp_crash},
 	    {"a crash while their superblocks are repaired", test_repair_crash},
 	    {"a crash while stamps are written, and the first superblock lost", test_stamp_lost},
+	    {"one of another day, and the first superblock damaged", test_older_and_damage},
 	    {"older than a repair or a growth", test_older_than_repair},
 	    {"views and pins across the border", test_views},
 	    {"filled up", test_full},
