@@ -128,6 +128,12 @@ static bool slot_claim(struct inode *in)
 						       memory_order_acquire, memory_order_relaxed);
 }
 
+/* It had become another's before the claim: nobody else can have it as long as it lasts. */
+static void slot_unclaim(struct inode *in)
+{
+	atomic_store_explicit(&in->refs, 0, memory_order_release);
+}
+
 void inode_put(struct inode *in)
 {
 	bool had_reference;
@@ -138,10 +144,14 @@ void inode_put(struct inode *in)
 	was = atomic_fetch_sub_explicit(&in->refs, 1, memory_order_acq_rel);
 	had_reference = was != 0 && !(was & INODE_GONE);
 	HF_ASSERT(had_reference);
-	/* The last one out of a freed inode. From here on the slot may be another's already: only
-	 * its refs say so. */
-	if (was == 1 && atomic_load_explicit(&in->dead, memory_order_acquire) && slot_claim(in))
+	/* The last one out of a freed inode. From here on the slot may be another's already, until it is
+	 * claimed: evicted, filled, and let go of. */
+	if (was != 1 || !atomic_load_explicit(&in->dead, memory_order_acquire) || !slot_claim(in))
+		return;
+	if (atomic_load_explicit(&in->dead, memory_order_relaxed))
 		slot_free(&in->fs->itable->cache, in);
+	else
+		slot_unclaim(in);
 }
 
 /* ---- chains */
@@ -167,7 +177,8 @@ static struct inode *find_fast(struct icache *c, uint64_t ino, uint32_t hash)
 	return NULL;
 }
 
-/* Under the shard's lock: what is in the chain is neither gone nor dead (I-INO-3). */
+/* Under the shard's lock: what is in the chain is not dead (I-INO-3), and gone only for the moment in which somebody
+ * finds that it is not what he claimed. */
 static struct inode *find_locked(struct icache *c, uint64_t ino, uint32_t hash)
 {
 	uint32_t i = atomic_load_explicit(&c->heads[hash], memory_order_relaxed);
@@ -176,9 +187,8 @@ static struct inode *find_locked(struct icache *c, uint64_t ino, uint32_t hash)
 		struct inode *in = &c->slots[i - 1];
 
 		if (load_ino(in) == ino) {
-			bool is_alive = try_ref(in);
-
-			HF_ASSERT(is_alive);
+			while (!try_ref(in))
+				lock_yield();
 			return in;
 		}
 		i = atomic_load_explicit(&in->hash_next, memory_order_relaxed);
@@ -231,8 +241,9 @@ static bool evict(struct icache *c, struct inode *in)
 	mtx_lock(shard_of(c, hash));
 	/* Claimed within the lock, so that a miss of the same number comes before or after. */
 	ok = load_ino(in) == ino && slot_claim(in);
-	if (ok && inode_times_pending(in) && journal_state(c->fs->journal) == 0) {
-		atomic_store_explicit(&in->refs, 0, memory_order_release);
+	/* Looked at again: who evicted it just before may have filled it for another number, of another shard. */
+	if (ok && (load_ino(in) != ino || (inode_times_pending(in) && journal_state(c->fs->journal) == 0))) {
+		slot_unclaim(in);
 		ok = false;
 	}
 	if (ok && !atomic_load_explicit(&in->dead, memory_order_relaxed))
