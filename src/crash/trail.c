@@ -107,9 +107,14 @@ static bool set_crash(struct explorer *x, unsigned level, struct builder *b)
 void trail_at_recovery_fence(struct explorer *x, struct hf_crash_media *m)
 {
 	const struct id_level *l = &x->trail->id.level[x->level + 1];
+	const uint32_t *list;
 	char text[32];
 
-	if (l->point != x->recovery_point || builder_start(&x->rb, m, 0) != 0)
+	if (l->point != x->recovery_point) {
+		media_pending(m, &list); /* at every point, as the exploration did: see ask() */
+		return;
+	}
+	if (builder_start(&x->rb, m, 0) != 0)
 		return;
 	snprintf(text, sizeof(text), ".r%u", l->point);
 	id_append(x->id, text);
