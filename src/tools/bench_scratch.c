@@ -17,12 +17,16 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 	(void)st;
 	(void)type;
 	(void)ftw;
-	return remove(path);
+	remove(path);
+	return 0;
 }
 
+/* At a signal the other thread goes on in there, until we are gone. */
 static void remove_scratch(void)
 {
-	if (getpid() == owner)
+	unsigned i;
+
+	for (i = 0; getpid() == owner && i < 100 && access(scratch, F_OK) == 0; i++)
 		nftw(scratch, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }
 
