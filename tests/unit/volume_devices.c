@@ -6,6 +6,7 @@
 #include "pin/pins.h"
 
 #include <pthread.h>
+#include <sys/mman.h>
 
 #define DEVICES 3
 
@@ -408,6 +409,16 @@ static void test_stamp_crash(void)
 /* ---- a repair of superblocks that is interrupted, and what else writes */
 
 static struct cut *armed;
+static bool bad_first;
+
+/* Each access to the first superblock is a SIGBUS. */
+static void lose_first(struct pm *pm)
+{
+	int fd = memfd_create("lost", MFD_CLOEXEC);
+
+	CU_ASSERT_FATAL(fd >= 0 && mmap(pm->base, BLK, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == pm->base);
+	close(fd);
+}
 
 int __real_pm_open(const char *path, const struct pm_open_args *args, struct pm **out);
 int __wrap_pm_open(const char *path, const struct pm_open_args *args, struct pm **out);
@@ -416,11 +427,15 @@ int __wrap_pm_open(const char *path, const struct pm_open_args *args, struct pm 
 {
 	static struct pm_hook hook;
 	struct pm_open_args a = *args;
+	int err;
 
 	hook = (struct pm_hook){.fence = cut_fence, .ctx = armed};
 	if (armed)
 		a.hook = &hook;
-	return __real_pm_open(path, &a, out);
+	err = __real_pm_open(path, &a, out);
+	if (!err && bad_first)
+		lose_first(*out);
+	return err;
 }
 
 static void damage_super(bool first)
@@ -511,6 +526,26 @@ static void test_stamp_lost(void)
 			CU_ASSERT_EQUAL(findings("abc", 0, NULL), 0);
 			use("abc", "/g", 2);
 		}
+}
+
+/* It is mounted, and the others numbered. */
+static void test_first_unreadable(void)
+{
+	hf_volume *vol;
+
+	remove_all();
+	make("abc", 8 * MIB);
+	use("abc", "/f", 1);
+	bad_first = true;
+	vol = vol_mount(named("cab"), 0);
+	bad_first = false;
+	CU_ASSERT(reads_seeded(vol, "/f", 9 * MIB, 1));
+	write_seeded(vol, "/g", BLK, 2);
+	OK(hf_unmount(&vol));
+	damage_super(true);
+	(void)findings("abc", HF_CHECK_PREEN, NULL);
+	CU_ASSERT_EQUAL(findings("abc", 0, NULL), 0);
+	use("abc", "/f", 3);
 }
 
 /* A repair and a growth tell the devices apart from what they were before, as a mount does. */
@@ -775,6 +810,7 @@ int main(void)
 	    {"a crash while their superblocks are repaired", test_repair_crash},
 	    {"a crash while stamps are written, and the first superblock lost", test_stamp_lost},
 	    {"one of another day, and the first superblock damaged", test_older_and_damage},
+	    {"bad media where the first superblock is", test_first_unreadable},
 	    {"older than a repair or a growth", test_older_than_repair},
 	    {"views and pins across the border", test_views},
 	    {"filled up", test_full},
