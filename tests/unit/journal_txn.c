@@ -131,6 +131,76 @@ static void test_overlay_random(void)
 	vol_free(&v);
 }
 
+enum { MAY_WORDS = 2048 };
+
+/* A word in [at, at + n) that is not the media's. */
+static bool any_pending(const struct vol *v, const uint64_t *next, uint64_t at, uint64_t n)
+{
+	for (uint64_t k = at; k < at + n; k++)
+		if (next[k] != word(v, k * 8))
+			return true;
+	return false;
+}
+
+/* What is said to have nothing pending has nothing: few changes, copies and ranges of more than a block, from any word of a line. */
+static void test_may_have(void)
+{
+	static uint64_t next[MAY_WORDS], buf[600];
+	struct vol v = vol_new();
+	struct rng r = {6};
+	unsigned wrong = 0, none = 0;
+
+	for (int n = 0; n < 400; n++) {
+		struct txn *t = txn_begin(v.j);
+		uint64_t changes = 1 + rng_below(&r, 4);
+
+		memset(next, 0, sizeof(next));
+		for (uint64_t i = 0; i < changes; i++) {
+			uint64_t len = 1 + rng_below(&r, rng_below(&r, 20) ? 12 : HF_COUNT(buf)), at = rng_below(&r, MAY_WORDS - len);
+
+			for (uint64_t k = 0; k < len; k++)
+				buf[k] = next[at + k] = rng_next(&r) | 1;
+			if (len == 1)
+				set(&v, t, at * 8, buf[0]);
+			else
+				txn_copy(t, MOFF(v.base + at * 8), buf, (uint32_t)len * 8);
+		}
+		for (int i = 0; i < 100; i++) {
+			uint64_t len = 1 + rng_below(&r, rng_below(&r, 3) ? 20 : HF_COUNT(buf)), at = rng_below(&r, MAY_WORDS - len);
+			bool may = txn_may_have(t, MOFF(v.base + at * 8), len * 8);
+
+			none += !may;
+			wrong += !may && any_pending(&v, next, at, len);
+			wrong += get(&v, t, at * 8) != next[at];
+		}
+		txn_abort(t);
+	}
+	CU_ASSERT_EQUAL(wrong, 0);
+	CU_ASSERT(none > 1000);
+	vol_free(&v);
+}
+
+/* The two buffers of a thread with two open at once are not mixed up. */
+static void test_two_volumes(void)
+{
+	struct vol v = vol_new(), w = vol_new();
+
+	for (uint64_t i = 1; i < 50; i++) {
+		struct txn *t = txn_begin(v.j), *u = txn_begin(w.j);
+
+		set(&v, t, 8 * i, i);
+		CU_ASSERT_EQUAL(get(&w, u, 8 * i), 0);
+		set(&w, u, 8 * i, 1000 + i);
+		CU_ASSERT_EQUAL(get(&v, t, 8 * i), i);
+		CU_ASSERT_EQUAL(txn_commit(i & 1 ? t : u, NULL), 0);
+		CU_ASSERT_EQUAL(txn_commit(i & 1 ? u : t, NULL), 0);
+		CU_ASSERT_EQUAL(word(&v, 8 * i), i);
+		CU_ASSERT_EQUAL(word(&w, 8 * i), 1000 + i);
+	}
+	vol_free(&v);
+	vol_free(&w);
+}
+
 static void test_bits(void)
 {
 	struct vol v = vol_new();
@@ -657,6 +727,8 @@ static void test_stat(void)
 static const struct hf_case cases[] = {
     {"overlay", test_overlay},
     {"overlay_random", test_overlay_random},
+    {"nothing is pending", test_may_have},
+    {"two volumes", test_two_volumes},
     {"bits", test_bits},
     {"fresh", test_fresh},
     {"defer", test_defer},
