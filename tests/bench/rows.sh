@@ -47,6 +47,11 @@ status 0 "$fsck" "$t/vol"
 status 0 "$hf" ls "$t/vol" /
 [ -s "$t/out" ] && wrong "it left something: $(cat "$t/out")"
 
+# ---- nobody reads on: it ends, by way of the signal that has it remove what it has in /dev/shm
+"$hf" bench --quick --rows media | true
+ended=${PIPESTATUS[0]}
+[ "$ended" = 143 ] || { [ "$ended" = 141 ] && [ "$(stat -fc '%a * %S / 1073741824' /dev/shm | xargs expr)" = 0 ]; } || wrong "with its reader gone it ended with $ended"
+
 # ---- what is refused
 status 2 "$hf" bench --none
 status 2 "$hf" bench --rows
