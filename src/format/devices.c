@@ -184,11 +184,13 @@ static unsigned stamp_ref(const struct arrange *a)
 	return ref;
 }
 
-/* Were they together at the last mount? A damaged superblock has no say. */
+/* Were they together at the last mount? A damaged superblock has no say. A repair that was interrupted may have numbered some. */
 static int stamps_agree(const struct arrange *a)
 {
 	unsigned ref = stamp_ref(a);
 
+	if (le64_get(a->head[ref]->incompat) & FMT_INCOMPAT_REPAIR)
+		return 0;
 	for (unsigned i = 0; i < a->n; i++) {
 		int age = head_sound(a->head[i]) ? geo_stamp_compare(a->head[ref], a->head[i]) : 0;
 

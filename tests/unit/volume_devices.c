@@ -473,6 +473,8 @@ static bool repair_cut(int fails)
 
 static void test_repair_crash(void)
 {
+	hf_volume *vol;
+
 	for (int first = 0; first < 2; first++) {
 		bool cut = true;
 
@@ -483,6 +485,9 @@ static void test_repair_crash(void)
 			damage_super(first);
 			cut = repair_cut(fails);
 			CU_ASSERT(cut || fails > 4);
+			if (hf_mount(&vol, named("abc"), NULL) != 0)
+				CU_ASSERT_PTR_NOT_NULL(strstr(hf_errormsg(), "interrupted"));
+			hf_unmount(&vol);
 			(void)findings("abc", HF_CHECK_PREEN, NULL);
 			CU_ASSERT_EQUAL(findings("abc", 0, NULL), 0);
 			use("abc", "/g", 2);
