@@ -261,6 +261,7 @@ static void read_all(struct run *r)
 	struct hf_id root = {0};
 	struct hf_stat st;
 
+	memset(&fs, 0, sizeof(fs)); /* what is compared has padding */
 	r->n = 0;
 	read_files(r);
 	read_dir(r);
