@@ -5,7 +5,7 @@
 #     --quick      one build (gcc), no sanitizers, no valgrind
 #     --build DIR  where to build (default: build/ beside this folder)
 #
-# Stages: clang (unit tests), fuzz (a minute of the clock for each fuzzer, five to two processors, clang), AddressSanitizer + UBSan, ThreadSanitizer (concurrent
+# Stages: clang (unit tests), fuzz (a minute of the clock for each fuzzer, all at once, clang), AddressSanitizer + UBSan, ThreadSanitizer (concurrent
 # suites), gcc (all tests, and valgrind memcheck). Ends with a ctest summary; exits non-zero if anything failed.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -44,7 +44,7 @@ mkdir -p "$build"
 if [ -z "$quick" ]; then
 	memcheck=ON
 	stage clang -DCMAKE_C_COMPILER=clang -- -L 'unit|layer' -LE 'slow|nightly'
-	target=fuzzers parallel=$((5 * jobs / 2)) stage fuzz -DCMAKE_C_COMPILER=clang -DHF_SANITIZE=address,undefined -DHF_FUZZ=ON -- -R '^fuzzer_' -LE 'slow|nightly'
+	target=fuzzers parallel=$((5 * jobs)) stage fuzz -DCMAKE_C_COMPILER=clang -DHF_SANITIZE=address,undefined -DHF_FUZZ=ON -- -R '^fuzzer_' -LE 'slow|nightly'
 	HF_TEST_SHORT=1 stage asan -DCMAKE_C_COMPILER=gcc -DHF_SANITIZE=address,undefined -DHF_DEBUG_LOCKS=ON -- -L 'unit|system' -LE 'slow|nightly'
 	target=concurrent_tests stage tsan -DCMAKE_C_COMPILER=gcc -DHF_SANITIZE=thread -- -L concurrent -LE 'nightly'
 fi
