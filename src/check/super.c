@@ -28,7 +28,6 @@ static void super_put(struct check *c, uint32_t copy, uint32_t from)
 	super_unmark(&s, copy);
 	if (copy != from)
 		s.stamp = copy == FMT_COPY_FIRST ? geo_stamp_first(c->pm, &c->geo) : le64_of(0);
-	s.csum = le64_of(geo_super_csum(&s));
 	check_put(c, super_off(c, copy), &s, sizeof(s));
 }
 
@@ -80,7 +79,7 @@ static void put_stamps(struct check *c, uint64_t newer)
 	uint32_t i;
 
 	for (i = 0; i < c->geo.ndevices; i++)
-		check_put64(c, moff_add(super_off(c, i ? FMT_COPY_OF(i) : FMT_COPY_FIRST), offsetof(struct fmt_super, stamp)), stamp);
+		check_put64(c, moff_add(super_off(c, geo_head_copy(i)), offsetof(struct fmt_super, stamp)), stamp);
 }
 
 /* The devices' superblocks verify. */
@@ -106,7 +105,7 @@ void check_stamp_repair(struct check *c)
 	uint32_t i;
 
 	for (i = 0; i < c->geo.ndevices; i++) {
-		uint32_t copy = i ? FMT_COPY_OF(i) : FMT_COPY_FIRST;
+		uint32_t copy = geo_head_copy(i);
 
 		if (geo_verify_super(super_at(c, copy), c->pm->size, copy) != 0 || (i && stamp_age(c, i) != 0)) {
 			err_clear();

@@ -41,6 +41,8 @@ int geo_read(const struct pm *pm, struct geo *out);
  * and a device of pm_bytes. The errors of geo_read(). */
 int geo_verify_super(const struct fmt_super *s, uint64_t pm_bytes, uint32_t want_copy);
 uint64_t geo_super_csum(const struct fmt_super *s);
+/* Which copy stands at the beginning of device i. */
+static inline uint32_t geo_head_copy(uint32_t i) { return i ? FMT_COPY_OF(i) : FMT_COPY_FIRST; }
 /* Where superblock 'copy' (FMT_COPY_*) is. */
 static inline moff_t geo_super_off(const struct geo *g, uint32_t copy)
 {

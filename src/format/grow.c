@@ -95,18 +95,14 @@ static void grown_super(const struct pm *pm, const struct geo *n, struct fmt_sup
 	last->frames = le64_of(n->nframes - n->device_first[n->ndevices - 1].v / HF_BLOCKS_PER_FRAME);
 }
 
-static le64_t super_stamp(const struct pm *pm, const struct geo *n)
-{
-	return ((const struct fmt_super *)pm_at(pm, geo_super_off(n, FMT_COPY_FIRST)))->stamp;
-}
-
 /* The second one has no stamp. */
-static int put_super(struct pm *pm, const struct geo *n, struct fmt_super *s, uint32_t copy)
+static int put_super(struct pm *pm, const struct geo *n, struct fmt_super s, uint32_t copy)
 {
-	s->stamp = copy == FMT_COPY_LAST ? le64_of(0) : super_stamp(pm, n);
-	s->copy = le32_of(copy);
-	s->csum = le64_of(geo_super_csum(s));
-	pm_copy_nt(pm, geo_super_off(n, copy), s, sizeof(*s));
+	if (copy == FMT_COPY_LAST)
+		s.stamp = le64_of(0);
+	s.copy = le32_of(copy);
+	s.csum = le64_of(geo_super_csum(&s));
+	pm_copy_nt(pm, geo_super_off(n, copy), &s, sizeof(s));
 	return pm_fence(pm);
 }
 
@@ -121,9 +117,9 @@ int geo_grow(struct pm *pm, const struct geo *g, uint64_t bytes)
 	if (err)
 		return err_prefix(err, "writing the allocation lines");
 	grown_super(pm, &n, &s);
-	err = put_super(pm, &n, &s, FMT_COPY_LAST);
+	err = put_super(pm, &n, s, FMT_COPY_LAST);
 	if (!err)
-		err = put_super(pm, &n, &s, FMT_COPY_FIRST);
+		err = put_super(pm, &n, s, FMT_COPY_FIRST);
 	if (!err) {
 		pm_zero_nt(pm, geo_super_off(g, FMT_COPY_LAST), HF_BLOCK_SIZE);
 		err = pm_fence(pm);

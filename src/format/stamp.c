@@ -56,7 +56,7 @@ int geo_stamp_compare(const struct fmt_super *first, const struct fmt_super *s)
 
 static moff_t super_off(const struct geo *g, uint32_t i)
 {
-	return geo_super_off(g, i ? FMT_COPY_OF(i) : FMT_COPY_FIRST);
+	return geo_super_off(g, geo_head_copy(i));
 }
 
 /* False: it cannot be read. */
@@ -76,7 +76,7 @@ static bool stamp_of(const struct pm *pm, const struct geo *g, uint32_t i, uint6
 
 	if (!super_read(pm, g, i, &s))
 		return false;
-	if (geo_verify_super(&s, pm->size, i ? FMT_COPY_OF(i) : FMT_COPY_FIRST) != 0) {
+	if (geo_verify_super(&s, pm->size, geo_head_copy(i)) != 0) {
 		err_clear();
 		return false;
 	}
