@@ -12,6 +12,17 @@ static const struct fmt_super *super_at(const struct check *c, uint32_t copy)
 	return (const struct fmt_super *)pm_at(c->pm, super_off(c, copy));
 }
 
+/* Of device i: the superblock at its beginning. */
+static bool head_sound(const struct check *c, uint32_t i)
+{
+	uint32_t copy = geo_head_copy(i);
+
+	if (geo_verify_super(super_at(c, copy), c->pm->size, copy) == 0)
+		return true;
+	err_clear();
+	return false;
+}
+
 static void super_unmark(struct fmt_super *s, uint32_t copy)
 {
 	s->copy = le32_of(copy);
@@ -38,7 +49,7 @@ static bool device_told(const struct check *c, uint32_t i, const struct fmt_supe
 	struct fmt_super s = *now;
 	uint32_t last = c->geo.ndevices - 1;
 
-	if (geo_verify_super(now, c->pm->size, FMT_COPY_OF(i)) != 0)
+	if (!head_sound(c, i))
 		return false;
 	s.stamp = want->stamp;
 	if (memcmp(want, &s, sizeof(*want)) == 0)
@@ -67,10 +78,10 @@ static void check_devices(struct check *c)
 	}
 }
 
-/* Of device i's superblock against the first one's: as geo_stamp_compare(). */
-static int stamp_age(const struct check *c, uint32_t i)
+/* Of device i's superblock against device ref's, which is the first one's or, if that is damaged, another: as geo_stamp_compare(). */
+static int stamp_age(const struct check *c, uint32_t ref, uint32_t i)
 {
-	return geo_stamp_compare(super_at(c, FMT_COPY_FIRST), super_at(c, FMT_COPY_OF(i)));
+	return geo_stamp_compare(super_at(c, geo_head_copy(ref)), super_at(c, geo_head_copy(i)));
 }
 
 static void put_stamps(struct check *c, uint64_t newer)
@@ -82,19 +93,21 @@ static void put_stamps(struct check *c, uint64_t newer)
 		check_put64(c, moff_add(super_off(c, geo_head_copy(i)), offsetof(struct fmt_super, stamp)), stamp);
 }
 
-/* The devices' superblocks verify. */
+/* A superblock that is damaged (and was not mended) says nothing. */
 static void check_stamps(struct check *c)
 {
+	uint32_t ref = 0, i;
 	bool mend = false;
-	uint32_t i;
 
-	for (i = 1; i < c->geo.ndevices && !mend; i++) {
-		int age = stamp_age(c, i);
+	while (ref < c->geo.ndevices && !head_sound(c, ref))
+		ref++;
+	for (i = ref + 1; i < c->geo.ndevices && !mend; i++) {
+		int age = head_sound(c, i) ? stamp_age(c, ref, i) : 0;
 
 		if (age != 0)
 			mend = check_mend(c, CHECK_MEND_ALL, "it was taken as it is", "superblock", 0, super_off(c, FMT_COPY_OF(i)).v,
 					  "device %u is an older state than device %u: the volume was mounted without it since",
-					  age < 0 ? i + 1 : 1, age < 0 ? 1 : i + 1);
+					  age < 0 ? i + 1 : ref + 1, age < 0 ? ref + 1 : i + 1);
 	}
 	if (mend)
 		put_stamps(c, 0);
@@ -104,14 +117,9 @@ void check_stamp_repair(struct check *c)
 {
 	uint32_t i;
 
-	for (i = 0; i < c->geo.ndevices; i++) {
-		uint32_t copy = geo_head_copy(i);
-
-		if (geo_verify_super(super_at(c, copy), c->pm->size, copy) != 0 || (i && stamp_age(c, i) != 0)) {
-			err_clear();
+	for (i = 0; i < c->geo.ndevices; i++)
+		if (!head_sound(c, i) || (i && stamp_age(c, 0, i) != 0))
 			return;
-		}
-	}
 	if (c->geo.ndevices > 1)
 		put_stamps(c, 1);
 }
@@ -160,7 +168,7 @@ void check_super(struct check *c)
 
 	check_progress(c, "superblock", 0, 1);
 	check_supers(c);
-	if (geo_verify_super(super_at(c, FMT_COPY_FIRST), c->pm->size, FMT_COPY_FIRST) == 0)
+	if (head_sound(c, 0))
 		check_devices(c);
 	check_stamps(c);
 	for (i = 0; i < 2; i++)

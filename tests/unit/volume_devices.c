@@ -511,10 +511,28 @@ static void test_older_and_damage(void)
 	damage_super(true);
 	must_say(EINVAL, "cab", "is an older state of this device");
 	CU_ASSERT_PTR_NOT_NULL(strstr(hf_errormsg(), dev[1]));
+	CU_ASSERT_EQUAL(findings("abc", 0, NULL), 2);
 	(void)findings("abc", HF_CHECK_PREEN, NULL);
 	must_say(EINVAL, "cab", "is an older state of this device");
 	CU_ASSERT(findings("abc", HF_CHECK_REPAIR, NULL) > 0);
 	use("abc", "/h", 3);
+}
+
+/* A stamp that is damaged is damage of one superblock, and no word on anybody's age. */
+static void test_stamp_damaged(void)
+{
+	const uint64_t junk = 0x1122334455667788;
+
+	remove_all();
+	make("abc", 8 * MIB);
+	use("abc", "/f", 1);
+	for (int i = 0; i < 3; i++) {
+		scribble(dev[i], (off_t)offsetof(struct fmt_super, stamp), &junk, sizeof(junk));
+		CU_ASSERT_EQUAL(findings("abc", 0, NULL), 1);
+		CU_ASSERT_EQUAL(findings("abc", HF_CHECK_PREEN, NULL), 1);
+		CU_ASSERT_EQUAL(findings("abc", 0, NULL), 0);
+	}
+	use("abc", "/g", 2);
 }
 
 /* The first superblock is damaged, too: the others' stamps say what it must have. */
@@ -815,6 +833,7 @@ int main(void)
 	    {"a crash while their superblocks are repaired", test_repair_crash},
 	    {"a crash while stamps are written, and the first superblock lost", test_stamp_lost},
 	    {"one of another day, and the first superblock damaged", test_older_and_damage},
+	    {"a stamp that is damaged", test_stamp_damaged},
 	    {"bad media where the first superblock is", test_first_unreadable},
 	    {"older than a repair or a growth", test_older_than_repair},
 	    {"views and pins across the border", test_views},
