@@ -573,7 +573,8 @@ struct hf_check_result {
  * number. Free space as large as what is to be written is needed, or an undo file: -ENOSPC. -EEXIST: there is such an undo file. */
 HF_API int hf_check(const char *path, const struct hf_check_options *opts, struct hf_check_result *out);
 /* Puts back what a repair changed, from its undo file. -EINVAL: it is of another volume; -ESTALE: something else has changed the
- * volume since, a mount for instance, or another repair was interrupted than the one that made it; -EBADMSG: the file is damaged. Then nothing was put back. */
+ * volume since, a mount for instance or another repair (whose own undo file is to be put back first), or another one was interrupted than
+ * the one that made it; -EBADMSG: the file is damaged. Then nothing was put back. What was put back already is so again: 0. */
 HF_API int hf_check_undo(const char *path, const char *undo_path);
 
 struct hf_grow_options {

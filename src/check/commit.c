@@ -9,7 +9,8 @@
  *   4. the first superblock is marked 'being repaired', with the list's place and the id of the undo file; fence; then the second. From
  *      the first fence on a mount refuses, and fsck finishes;
  *   5. the blocks are written in place; fence;
- *   6. the second superblock is written as it shall be; fence; then the first.
+ *   6. the second superblock is written as it shall be; fence; then the first. The id of the undo file stays in both: only that of the
+ *      last repair is put back.
  *
  * Interrupted before the first fence of 4 the volume is as it was, for a torn first superblock means that the second counts. After
  * it the list is there in full, and step 5 can be done again from its start any number of times. In 6 a torn first superblock means
@@ -162,8 +163,10 @@ static int read_base(struct pm *medium, const struct geo *g, struct fmt_super *s
 {
 	int err = pm_guarded_read(medium, s, mblk_to_moff(MBLK(g->used_copy ? last_block(g) : 0)), sizeof(*s));
 
+	if (g->repairing)
+		s->repair_undo = le64_of(0);
 	s->incompat = le64_of(le64_get(s->incompat) & ~FMT_INCOMPAT_REPAIR);
-	s->repair = s->repair_undo = le64_of(0);
+	s->repair = le64_of(0);
 	if (g->used_copy)
 		s->stamp = geo_stamp_first(medium, g);
 	return err;
@@ -212,11 +215,36 @@ static int write_in_place(struct commit *m)
 	return err;
 }
 
+/* Which undo file can be put back from here on: this repair's, or none. */
+static int sign_super(struct commit *m, uint32_t copy)
+{
+	moff_t at = geo_super_off(m->geo, copy);
+	struct fmt_super s;
+
+	memcpy(&s, pm_at(m->img->replayed, at), sizeof(s));
+	s.repair_undo = le64_of(m->undo_id);
+	s.csum = le64_of(geo_super_csum(&s));
+	return check_image_put(m->img, at, &s, sizeof(s));
+}
+
+static int sign(struct commit *m, const char *undo_path)
+{
+	int err = undo_path ? hash_random(&m->undo_id, sizeof(m->undo_id)) : 0;
+
+	if (undo_path)
+		m->undo_id |= 1;	/* 0 is none */
+	if (!err)
+		err = sign_super(m, FMT_COPY_FIRST);
+	if (!err)
+		err = sign_super(m, FMT_COPY_LAST);
+	return err || !undo_path ? err : check_undo_write(m->img, undo_path, m->blk, m->n, m->undo_id);
+}
+
 static int commit_run(struct commit *m, const char *undo_path)
 {
 	struct fmt_super now;
 	uint64_t head = 0;
-	int err = undo_path ? check_undo_write(m->img, undo_path, m->blk, m->n, &m->undo_id) : 0;
+	int err = m->undo ? 0 : sign(m, undo_path);
 
 	if (!err)
 		err = read_base(m->medium, m->geo, &m->base);

@@ -59,7 +59,7 @@ int check_redo_finish(struct pm *medium, const struct geo *geo);
 /* The same into a private image. */
 int check_redo_image(struct check_image *img);
 
-/* undo.c. *id: the file's, never 0. */
-int check_undo_write(const struct check_image *img, const char *path, const uint64_t *blocks, uint64_t n, uint64_t *id);
+/* undo.c. id: the file's, not 0. */
+int check_undo_write(const struct check_image *img, const char *path, const uint64_t *blocks, uint64_t n, uint64_t id);
 
 #endif

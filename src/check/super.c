@@ -26,8 +26,10 @@ static bool head_sound(const struct check *c, uint32_t i)
 static void super_unmark(struct fmt_super *s, uint32_t copy)
 {
 	s->copy = le32_of(copy);
+	if (copy > FMT_COPY_LAST || le64_get(s->incompat) & FMT_INCOMPAT_REPAIR)
+		s->repair_undo = le64_of(0);
 	s->incompat = le64_of(le64_get(s->incompat) & ~FMT_INCOMPAT_REPAIR);
-	s->repair = s->repair_undo = le64_of(0);
+	s->repair = le64_of(0);
 	s->csum = le64_of(geo_super_csum(s));
 }
 

@@ -1,9 +1,9 @@
 /* The undo file of a repair: the old bytes of every block that it writes. It is whole and synced before the repair begins.
  *
- * It is put back only where nothing else happened since: each block must be as the repair left it, or as it was before (an undo
- * that was interrupted). The superblocks and the checkpoint words are always in it, and a mount that could change anything writes
- * the latter. After an interrupted repair nothing was mounted, and the blocks may be torn: then the file must be the one whose id the
- * superblock has. */
+ * It is put back only where nothing else happened since: the superblock has the id of the last repair's file, and each block must be
+ * as that repair left it. The superblocks and the checkpoint words are always in it, and a mount that could change anything writes the
+ * latter. Another file is taken only if all is as it was before already: nothing is left to do. After an interrupted repair nothing was
+ * mounted, and the blocks may be torn: then only the id is looked at. */
 #include "check/undo.h"
 #include "check/image.h"
 #include <holdfast.h>
@@ -72,14 +72,11 @@ static int sync_parent(const char *path)
 	return err;
 }
 
-int check_undo_write(const struct check_image *img, const char *path, const uint64_t *blocks, uint64_t n, uint64_t *id)
+int check_undo_write(const struct check_image *img, const char *path, const uint64_t *blocks, uint64_t n, uint64_t id)
 {
-	int fd, err = hash_random(id, sizeof(*id));
+	int fd, err;
 	FILE *f;
 
-	if (err)
-		return err;
-	*id |= 1;			/* 0 is none */
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_set(-errno, "undo file %s: %s", path,
@@ -89,7 +86,7 @@ int check_undo_write(const struct check_image *img, const char *path, const uint
 		close(fd);
 		return err_set(-ENOMEM, "undo file %s: out of memory", path);
 	}
-	err = put_all(f, img, blocks, n, *id);
+	err = put_all(f, img, blocks, n, id);
 	if (!err && (fflush(f) != 0 || fsync(fd) != 0))
 		err = errno ? -errno : -EIO;
 	if (fclose(f) != 0 && !err)
@@ -130,9 +127,18 @@ static bool is_torn_super(const struct check_image *img, uint64_t block, const v
 	return geo_verify_super(now, img->medium->size, block != FMT_BLK_SUPER) != 0;
 }
 
-static int read_block(FILE *f, const char *path, const struct check_image *img, struct undo_block *b)
+/* May what stands there now be replaced by what was there before the repair? last: it was the volume's last one. */
+static bool may_put_back(const struct check_image *img, const struct undo_block *b, bool last)
 {
-	const void *now;
+	uint64_t block = le64_get(b->block);
+	const void *now = pm_at(img->medium, mblk_to_moff(MBLK(block)));
+
+	return (last && img->geo.repairing) || memcmp(now, b->old, HF_BLOCK_SIZE) == 0 || is_torn_super(img, block, now) ||
+	       (last && hash_bytes(now, HF_BLOCK_SIZE, block) == le64_get(b->repaired));
+}
+
+static int read_block(FILE *f, const char *path, const struct check_image *img, bool last, struct undo_block *b)
+{
 	uint64_t block;
 
 	if (fread(b, sizeof(*b), 1, f) != 1)
@@ -140,12 +146,12 @@ static int read_block(FILE *f, const char *path, const struct check_image *img, 
 	block = le64_get(b->block);
 	if (block >= img->geo.nblocks || le64_get(b->csum) != undo_block_csum(b))
 		return err_set(-EBADMSG, "%s: is damaged", path);
-	now = pm_at(img->medium, mblk_to_moff(MBLK(block)));
-	if (!img->geo.repairing && memcmp(now, b->old, HF_BLOCK_SIZE) != 0 &&
-	    hash_bytes(now, HF_BLOCK_SIZE, block) != le64_get(b->repaired) && !is_torn_super(img, block, now))
-		return err_set(-ESTALE, "%s: block %llu of the volume was changed after the repair; nothing was put back", path,
-			       (unsigned long long)block);
-	return 0;
+	if (may_put_back(img, b, last))
+		return 0;
+	if (!last)
+		return err_set(-ESTALE, "%s: is not of the volume's last repair; nothing was put back", path);
+	return err_set(-ESTALE, "%s: block %llu of the volume was changed after the repair; nothing was put back", path,
+		       (unsigned long long)block);
 }
 
 /* All is read and looked at before anything is written. */
@@ -156,7 +162,7 @@ static int load(FILE *f, const char *path, struct check_image *img, uint64_t *id
 	int err = b ? read_head(f, path, &img->geo, &count, id) : err_set(-ENOMEM, "undo: out of memory");
 
 	for (i = 0; i < count && !err; i++) {
-		err = read_block(f, path, img, b);
+		err = read_block(f, path, img, *id == img->geo.repair_undo, b);
 		if (!err)
 			err = check_image_put(img, mblk_to_moff(MBLK(le64_get(b->block))), b->old, HF_BLOCK_SIZE);
 	}

@@ -88,7 +88,7 @@ struct fmt_super {
 	le64_t first_data;		/* first block that the allocator owns */
 	le64_t created_ns;
 	le64_t repair;			/* with FMT_INCOMPAT_REPAIR: first block of the redo list, 0: there is none */
-	le64_t repair_undo;		/* with it: id of the undo file, 0: there is none */
+	le64_t repair_undo;		/* id of the undo file of that repair, else of the last one; 0: it had none */
 	le64_t stamp;			/* of several devices: which mount they were together at last (src/format/stamp.c); not in csum */
 	le64_t reserved0;
 	struct fmt_device devices[FMT_DEVICES_MAX];

@@ -23,7 +23,7 @@ struct geo {
 	bool read_only_features;	/* an unknown ro_compat bit is set */
 	bool repairing;			/* a repair was interrupted: only fsck may go on */
 	mblk_t redo;			/* then: its redo list, MBLK_NULL: none */
-	uint64_t repair_undo;		/* and the id of its undo file, 0: none */
+	uint64_t repair_undo;		/* the id of its undo file, or of the last repair's; 0: it had none */
 	bool used_copy;			/* the first superblock was bad; this is the second */
 };
 
