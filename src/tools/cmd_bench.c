@@ -186,11 +186,11 @@ static int bench_groups(struct bench *b, unsigned wanted)
 	return EXIT_OK;
 }
 
-static void bench_json(struct bench *b, const char *path, double huge, double seconds)
+static int bench_json(struct bench *b, const char *path, double huge, double seconds)
 {
-	tool_json_print(json_pack("{s:s,s:s,s:b,s:b,s:f,s:f,s:O,s:O}", "volume", path ? path : "memory", "granularity", pm_gran_name(b->pm->gran),
-				  "full", b->full, "quick", b->quick, "huge_pages", huge, "seconds", seconds, "rows", b->rows, "plots",
-				  b->plots));
+	return tool_json_print(json_pack("{s:o,s:s,s:b,s:b,s:f,s:f,s:O,s:O}", "volume", tool_json_name(path ? path : "memory"), "granularity",
+					 pm_gran_name(b->pm->gran), "full", b->full, "quick", b->quick, "huge_pages", huge, "seconds", seconds,
+					 "rows", b->rows, "plots", b->plots));
 }
 
 int cmd_bench(int argc, char **argv)
@@ -219,7 +219,7 @@ int cmd_bench(int argc, char **argv)
 	if (status == EXIT_OK && b.svg)
 		status = bench_svg(&b, b.svg, path);
 	if (status == EXIT_OK && b.json)
-		bench_json(&b, path, huge, (bench_now_ns() - t0) / 1e9);
+		status = bench_json(&b, path, huge, (bench_now_ns() - t0) / 1e9);
 	if (b.vol)
 		status = tool_unmount(&b.vol, status);
 out:

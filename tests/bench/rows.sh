@@ -37,14 +37,15 @@ done
 "$hf" bench --help | grep -qF "$(IFS=,; echo "${all[*]}" | sed 's/,/, /g')" || wrong "--help does not list the groups"
 
 # ---- some of it, as text; on a volume, which is left empty and sound
-status 0 "$mkfs" -s 512M "$t/vol"
-status 0 "$hf" bench --quick --rows media,data "$t/vol"
+vol=$t/vol$'\xff'	# not UTF-8
+status 0 "$mkfs" -s 512M "$vol"
+status 0 "$hf" bench --quick --rows media,data "$vol"
 grep -q '^overwrite 4 KiB, random, huge leaf .*<= 1.08' "$t/out" && grep -q '^append 4 KiB into frames ' "$t/out" || wrong "the table lacks rows"
 grep -q 'create, among' "$t/out" && wrong "it measured what was not asked for"
-status 0 "$hf" bench --quick --json --rows=space --rows=views "$t/vol"
+status 0 "$hf" bench --quick --json --rows=space --rows=views "$vol"
 "$rows_ok" space views <"$t/out" || wrong "--rows twice: see above"
-status 0 "$fsck" "$t/vol"
-status 0 "$hf" ls "$t/vol" /
+status 0 "$fsck" "$vol"
+status 0 "$hf" ls "$vol" /
 [ -s "$t/out" ] && wrong "it left something: $(cat "$t/out")"
 
 # ---- nobody reads on: it ends, by way of the signal that has it remove what it has in /dev/shm
@@ -61,9 +62,9 @@ status 2 "$hf" bench --rows name
 status 2 "$hf" bench --rows ,
 status 2 "$hf" bench --svg ''
 status 2 "$hf" bench --quick --full
-status 2 "$hf" bench --quick "$t/vol" "$t/vol"
+status 2 "$hf" bench --quick "$vol" "$vol"
 status 1 "$hf" bench --quick --svg /none/plots
-status 1 "$hf" bench --quick --svg "$t/vol"
+status 1 "$hf" bench --quick --svg "$vol"
 status 1 "$hf" bench --quick "$t/none"
 status 1 "$hf" bench --quick --rows data /dev/null
 truncate -s 8M "$t/small"
