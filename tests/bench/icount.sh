@@ -11,6 +11,7 @@
 # Exit status: 0; 1 an operation or a machine failed, and there is no table; 77 no machine can run here. Takes a minute and a half.
 set -u
 here=$(realpath "$(dirname "$0")")
+. "$here/../into_doc.sh"
 guest=${PMEM_GUEST:-$here/../guest/pmem-guest}
 if [ "${1:-}" = --inside ]; then # in the machine: BUILD OPS ROUNDS
 	place=dir:$PMEM_MNT
@@ -81,7 +82,4 @@ END {
 	}
 }' "$t/devdax" "$t/fsdax-ext4" "$t/fsdax-xfs" >"$t/table" || exit 1
 cat "$t/table"
-[ -z "$doc" ] || [ -n "$json" ] || {
-	awk -v t="$t/table" '/<!-- icount -->/ { print; while ((getline line < t) > 0) print line; skip = 1; next } /<!-- end -->/ { skip = 0 } !skip' "$doc" >"$t/doc" &&
-		cat "$t/doc" >"$doc"
-}
+[ -z "$doc" ] || [ -n "$json" ] || into_doc "$doc" icount "$t/table"

@@ -9,19 +9,7 @@ export HOLDFAST_RUNTIME_DIR=$t/run
 mkdir -m 700 "$t/run"
 bad=0
 
-wrong() {
-	echo "$*" >&2
-	bad=1
-}
-# status WANT COMMAND...
-status() {
-	local want=$1 got
-	shift
-	"$@" >"$t/out" 2>"$t/err" </dev/null
-	got=$?
-	[ "$got" = "$want" ] || { wrong "exit status $got, should be $want: $*"; head -3 "$t/err" >&2; }
-	[ "$want" = 0 ] || [ -s "$t/err" ] || wrong "failed without a word: $*"
-}
+. "$(dirname "$0")/../system/status.sh"
 
 # ---- all of it
 all=(data space names volume threads pins views media latency compare)

@@ -10,6 +10,7 @@
 # minute; the quietest of three times each.
 set -u
 here=$(realpath "$(dirname "$0")")
+. "$here/../into_doc.sh"
 build= json= doc= short=
 while [ $# -gt 0 ]; do
 	case $1 in
@@ -76,7 +77,4 @@ END {
 	}
 }' "$t/lines" >"$t/table" || exit 1
 cat "$t/table"
-[ -z "$doc" ] || {
-	awk -v t="$t/table" '/<!-- scale -->/ { print; while ((getline line < t) > 0) print line; skip = 1; next } /<!-- end -->/ { skip = 0 } !skip' "$doc" >"$t/doc" &&
-		cat "$t/doc" >"$doc"
-}
+[ -z "$doc" ] || into_doc "$doc" scale "$t/table"

@@ -10,6 +10,7 @@
 # Exit status: 0; 1 something failed, or what is known to be shared was not seen.
 set -u
 here=$(realpath "$(dirname "$0")")
+. "$here/../into_doc.sh"
 build= line_ns=80 json= doc=
 while [ $# -gt 0 ]; do
 	case $1 in
@@ -59,7 +60,4 @@ if [ -n "$json" ]; then cat "$t/all"; exit; fi
 echo >>"$t/table"
 "$here/contention.awk" -v line_ns="$line_ns" "$t/all" >"$t/model" || exit 1
 cat "$t/table" "$t/model"
-[ -z "$doc" ] || {
-	awk -v t="$t/table" -v m="$t/model" '/<!-- (sharing|contention) -->/ { print; f = /sharing/ ? t : m; while ((getline line < f) > 0) print line; skip = 1; next }
-		/<!-- end -->/ { skip = 0 } !skip' "$doc" >"$t/doc" && cat "$t/doc" >"$doc"
-}
+[ -z "$doc" ] || { into_doc "$doc" sharing "$t/table" && into_doc "$doc" contention "$t/model"; }

@@ -13,6 +13,7 @@
 # is flushed. The directory is in /dev/shm, whose fsync does nothing.
 set -u
 here=$(realpath "$(dirname "$0")")
+. "$here/../into_doc.sh"
 build= rounds=5 seconds=1 threads="1 2" json= doc= names=()
 while [ $# -gt 0 ]; do
 	case $1 in
@@ -91,7 +92,4 @@ END {
 	}
 }' "$t/lines" >"$t/table" || exit 1
 cat "$t/table"
-[ -z "$doc" ] || {
-	awk -v t="$t/table" '/<!-- workloads -->/ { print; while ((getline line < t) > 0) print line; skip = 1; next } /<!-- end -->/ { skip = 0 } !skip' "$doc" >"$t/doc" &&
-		cat "$t/doc" >"$doc"
-}
+[ -z "$doc" ] || into_doc "$doc" workloads "$t/table"

@@ -37,6 +37,7 @@ build=$(realpath "$build")
 log=${log:-$build/side_by_side.log}
 { cmake -S . -B "$build" -G Ninja && cmake --build "$build" --target side_by_side; } >"$log" 2>&1 || { tail -30 "$log"; exit 1; }
 
+. tests/into_doc.sh
 failed=0
 : >"$log"
 for kernel in "${kernels[@]}"; do
@@ -89,8 +90,7 @@ done
 promise 'the kernel warns in its log' no
 if [ -n "$readme" ] && [ $failed = 0 ]; then
 	table >"$log.table"
-	awk -v t="$log.table" '/<!-- side by side -->/ { print; while ((getline line < t) > 0) print line; skip = 1; next }
-		/<!-- end -->/ { skip = 0 } !skip' README.md >"$log.readme" && cat "$log.readme" >README.md
-	rm -f "$log.table" "$log.readme"
+	into_doc README.md "side by side" "$log.table" || failed=1
+	rm -f "$log.table"*
 fi
 exit $failed

@@ -7,30 +7,7 @@ trap 'rm -rf "$t"' EXIT
 bad=0
 vol=$t/vol
 
-# status WANT COMMAND...: exits with WANT, says something on standard error if that is not 0, and never dies of a signal
-status() {
-	local want=$1 got
-	shift
-	"$@" >"$t/out" 2>"$t/err" </dev/null
-	got=$?
-	if [ "$got" != "$want" ]; then
-		echo "exit status $got, should be $want: $*" >&2
-		head -3 "$t/err" >&2
-		bad=1
-	elif [ "$want" != 0 ] && ! [ -s "$t/err" ] && ! [ -s "$t/out" ]; then
-		echo "failed without a word: $*" >&2
-		bad=1
-	fi
-}
-# json COMMAND...: exits with 0 and prints nothing but JSON on standard output
-json() {
-	status 0 "$@"
-	if ! "$json_ok" <"$t/out"; then
-		echo "not JSON: $*" >&2
-		head -3 "$t/out" >&2
-		bad=1
-	fi
-}
+. "$(dirname "$0")/status.sh"
 hf=$bin/holdfast mkfs=$bin/mkfs.holdfast fsck=$bin/fsck.holdfast
 
 # usage is 2, of fsck 16
@@ -59,7 +36,7 @@ status 1 "$mkfs" "$vol"				# a new file needs a size
 status 1 "$mkfs" -s 1M "$vol"
 status 0 "$mkfs" -s 16M -L label "$vol"
 status 1 "$mkfs" "$vol"				# holds a volume
-grep -q holdfast "$t/err" || { echo "mkfs does not say what it saw: $(cat "$t/err")" >&2; bad=1; }
+grep -q holdfast "$t/err" || wrong "mkfs does not say what it saw: $(cat "$t/err")"
 json "$mkfs" -f --json "$vol"
 status 1 "$mkfs" -s 16M /none/vol
 status 1 "$mkfs" -s 16M /dev/null
@@ -71,7 +48,7 @@ printf x >"$t/tree/$(printf 'odd\n\xff')"
 ln -s nowhere "$t/tree/link"
 status 0 "$hf" put "$vol" "$t/file" /
 status 0 "$hf" cat "$vol" /file
-cmp -s "$t/out" "$t/file" || { echo "cat printed something else" >&2; bad=1; }
+cmp -s "$t/out" "$t/file" || wrong "cat printed something else"
 json "$hf" put --json "$vol" "$t/tree" /tree
 json "$hf" ls -l --json "$vol" /
 json "$hf" stat --json "$vol" /file
@@ -100,14 +77,14 @@ status 1 "$hf" put "$vol" "$t/none" /x
 status 1 "$hf" ls /none/vol /
 status 1 "$hf" ls "$t/file" /
 # a closed or full standard output is a failure
-"$hf" ls -l "$vol" / >/dev/full 2>/dev/null && { echo "ls to a full disk succeeded" >&2; bad=1; }
+"$hf" ls -l "$vol" / >/dev/full 2>/dev/null && wrong "ls to a full disk succeeded"
 
 # grow: what the file became larger by; twice is once
 status 0 "$hf" grow "$vol"
 json "$hf" grow --json "$vol"
 truncate -s 24M "$vol"
 json "$hf" grow --json "$vol"
-grep -Eq '"to": ?25165824' "$t/out" || { echo "grow says another size: $(cat "$t/out")" >&2; bad=1; }
+grep -Eq '"to": ?25165824' "$t/out" || wrong "grow says another size: $(cat "$t/out")"
 status 0 "$hf" grow "$vol"
 status 0 "$fsck" -n "$vol"
 cp "$vol" "$t/cut"
@@ -126,7 +103,7 @@ printf '\xff\xff\xff\xff' | dd of="$vol" bs=1 seek=200 conv=notrunc status=none	
 status 4 "$fsck" -n "$vol"
 status 4 "$hf" scrub "$vol"
 "$fsck" -n --json "$vol" >"$t/out" 2>/dev/null
-"$json_ok" <"$t/out" || { echo "fsck --json of a damaged volume is not JSON" >&2; bad=1; }
+"$json_ok" <"$t/out" || wrong "fsck --json of a damaged volume is not JSON"
 
 # repair: 1 corrected; undone it is as before, but not once it was mounted
 status 16 "$fsck" -n -y "$vol"
@@ -138,8 +115,8 @@ status 0 "$fsck" "$vol"
 status 0 "$fsck" --undo "$t/undo" "$vol"
 status 4 "$fsck" "$vol"
 "$fsck" -y --json "$vol" >"$t/out" 2>/dev/null
-"$json_ok" <"$t/out" || { echo "fsck -y --json is not JSON" >&2; bad=1; }
-grep -q '"repair": *"' "$t/out" || { echo "fsck -y --json does not say what was done" >&2; bad=1; }
+"$json_ok" <"$t/out" || wrong "fsck -y --json is not JSON"
+grep -q '"repair": *"' "$t/out" || wrong "fsck -y --json does not say what was done"
 status 0 "$fsck" "$vol"
 status 0 "$hf" mkdir "$vol" /after
 status 8 "$fsck" --undo "$t/undo" "$vol"

@@ -11,27 +11,7 @@ hf=$bin/holdfast mkfs=$bin/mkfs.holdfast fsck=$bin/fsck.holdfast
 export HOLDFAST_RUNTIME_DIR=$t/run COLUMNS=
 mkdir -m 700 "$t/run"
 
-wrong() {
-	echo "$*" >&2
-	bad=1
-}
-# status WANT COMMAND...
-status() {
-	local want=$1 got
-	shift
-	"$@" >"$t/out" 2>"$t/err" </dev/null
-	got=$?
-	if [ "$got" != "$want" ]; then
-		wrong "exit status $got, should be $want: $*"
-		head -3 "$t/err" >&2
-	elif [ "$want" != 0 ] && ! [ -s "$t/err" ]; then
-		wrong "failed without a word: $*"
-	fi
-}
-json() {
-	status 0 "$@"
-	"$json_ok" <"$t/out" || wrong "not JSON: $*"
-}
+. "$(dirname "$0")/status.sh"
 # says TEXT: the last command printed it
 says() {
 	grep -qe "$1" "$t/out" || { wrong "does not say '$1':"; head -20 "$t/out" >&2; }
