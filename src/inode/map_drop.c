@@ -21,6 +21,9 @@
  * lock. */
 #define DROP_WORK_MAX (128u * 1024u)
 
+/* Runs of content that are gathered before they are given to the allocator. */
+#define DROP_RUNS 512u
+
 /* A node on the way down. The root entry stands as the only entry of a node of its own, above all
  * others. */
 struct drop_level {
@@ -38,6 +41,9 @@ struct drop {
 	uint64_t lo, hi;
 	unsigned flags;
 	struct map_run data, nodes;
+	struct space_run *out; /* of DROP_RUNS: runs before 'data', filled from the end, because the
+				  walk goes backwards and most files lie in order */
+	uint32_t nout;
 	uint32_t zero_bytes; /* of all levels */
 	uint32_t work;
 	bool stopped;
@@ -48,6 +54,57 @@ struct drop {
 static bool drop_at_root(const struct drop *d)
 {
 	return d->level == d->m->height;
+}
+
+/* Bytes of the record that neither its items nor the runs that are gathered will take. */
+static uint32_t drop_room(const struct drop *d)
+{
+	uint32_t room = txn_room(d->m->t), taken = d->nout * MAP_ROOM_BITS;
+
+	return room > taken ? room - taken : 0;
+}
+
+static int drop_flush(struct drop *d)
+{
+	uint32_t n = d->nout;
+	int err;
+
+	if (n == 0)
+		return 0;
+	err = map_tree_room(d->m, n * MAP_ROOM_BITS);
+	if (err)
+		return err;
+	d->nout = 0;
+	return space_free_runs(d->m->fs->space, d->m->t, d->out + DROP_RUNS - n, n, d->m->kind,
+			       d->m->owner);
+}
+
+/* The run 'data' is complete; there is place for it. */
+static void drop_push(struct drop *d)
+{
+	d->nout++;
+	d->out[DROP_RUNS - d->nout] =
+	    (struct space_run){MBLK(d->data.first), d->data.n, FBLK(d->data.fblk)};
+	d->data.n = 0;
+}
+
+static int drop_data(struct drop *d, uint64_t blk, uint64_t n, uint64_t fblk)
+{
+	int err = 0;
+
+	d->m->delta -= (int64_t)n;
+	if (map_run_join(&d->data, blk, n, fblk))
+		return 0;
+	if (d->nout == DROP_RUNS)
+		err = drop_flush(d);
+	if (err)
+		return err;
+	if (d->data.n)
+		drop_push(d);
+	d->data.first = blk;
+	d->data.fblk = fblk;
+	d->data.n = n;
+	return 0;
 }
 
 /* An entry that the walk has not come to yet. */
@@ -187,53 +244,58 @@ static int drop_part_of_leaf(struct drop *d, const struct map_slot *s)
 	if (err)
 		return err;
 	map_slot_set(d->m, s, entry);
-	return map_run_add(d->m, &d->data, fmt_entry_blk(s->entry).v + (lo - s->base), hi - lo, lo);
+	return drop_data(d, fmt_entry_blk(s->entry).v + (lo - s->base), hi - lo, lo);
 }
 
 static int drop_leaf(struct drop *d, const struct map_slot *s, int idx)
 {
 	uint64_t n = fmt_level_blocks(s->level);
 
-	if (txn_room(d->m->t) < drop_need(d) ||
+	if (drop_room(d) < drop_need(d) ||
 	    ((d->flags & MAP_DROP_SOME) && d->work > DROP_WORK_MAX))
 		return drop_full(d);
 	if (s->base < d->lo || s->base + n > d->hi)
 		return drop_part_of_leaf(d, s);
 	drop_entries(d, idx, idx, 1);
-	return map_run_add(d->m, &d->data, fmt_entry_blk(s->entry).v, n, s->base);
+	return drop_data(d, fmt_entry_blk(s->entry).v, n, s->base);
 }
 
-/* Leaves right before the one just dropped that are also adjacent to it on the media: they make the
- * run longer and cost the record nothing but zeros. What ends the run is left to the general way.
- */
-static void drop_adjacent(struct drop *d)
+/* The leaves right before the one just dropped, as long as there is room for what each may take of the
+ * record: zeros, and a run of its own. What ends the row is left to the general way. */
+static void drop_leaves(struct drop *d)
 {
+	const uint32_t most = MAP_ROOM_WORD + MAP_ROOM_BITS;
 	struct drop_level *l = &d->at[d->level];
-	uint64_t n = fmt_level_blocks(d->level), base = d->data.fblk, blk = d->data.first, entry;
-	uint32_t room = txn_room(d->m->t), need = drop_need(d), count = 0;
+	uint64_t n = fmt_level_blocks(d->level), base = d->data.fblk, blk, entry;
+	uint32_t room = drop_room(d), need = drop_need(d);
 	/* The leaf just dropped may have used up what there was above the need. */
-	uint32_t most = room > need ? (room - need) / MAP_ROOM_WORD : 0;
+	uint32_t left = room > need ? room - need : 0;
 	moff_t off = map_entry_off(fmt_entry_blk(l->node.entry), (unsigned)l->next);
+	int at = l->next;
 
-	while (count < most && l->next - (int)count > l->first && base >= d->lo + n) {
+	for (; at > l->first && base >= d->lo + n && left >= most && d->nout < DROP_RUNS; at--) {
 		off.v -= 8;
 		entry = drop_load(d, off);
 		if (entry == 0 ||
 		    fmt_entry_verify(d->m->geo, d->m->key, d->level, FBLK(base - n), entry) != 0 ||
-		    map_is_node(entry) || fmt_entry_blk(entry).v + n != blk)
+		    map_is_node(entry))
 			break;
 		base -= n;
-		blk -= n;
-		count++;
+		blk = fmt_entry_blk(entry).v;
+		left -= MAP_ROOM_WORD;
+		if (blk + n != d->data.first) {
+			drop_push(d);
+			left -= MAP_ROOM_BITS;
+		}
+		d->data.first = blk;
+		d->data.fblk = base;
+		d->data.n += n;
 	}
-	if (count == 0)
+	if (at == l->next)
 		return;
-	drop_entries(d, l->next - (int)count, l->next - 1, count);
-	l->next -= (int)count;
-	d->data.n += count * n;
-	d->data.first = blk;
-	d->data.fblk = base;
-	d->m->delta -= (int64_t)(count * n);
+	d->m->delta -= (int64_t)((uint64_t)(l->next - at) * n);
+	drop_entries(d, at, l->next - 1, (unsigned)(l->next - at));
+	l->next = at;
 }
 
 /* Entry 'next' is a hole: so may be many before it, as behind the end of a file. */
@@ -264,7 +326,7 @@ static int drop_leave(struct drop *d)
 		     !map_node_alone(d->m, node, (unsigned)l->first, (unsigned)l->last);
 	int err = 0;
 
-	if (!stays && txn_room(d->m->t) < d->zero_bytes + 3 * MAP_ROOM_BITS + MAP_ROOM_KEEP)
+	if (!stays && drop_room(d) < d->zero_bytes + 3 * MAP_ROOM_BITS + MAP_ROOM_KEEP)
 		return drop_full(d);
 	if (stays && d->level == 0 && l->zeros && d->m->punched & ~l->node.entry)
 		map_slot_set(d->m, &l->node,
@@ -308,15 +370,17 @@ static int drop_next(struct drop *d)
 	if (err || d->stopped)
 		return err;
 	if (!drop_at_root(d) && d->data.fblk == s.base && d->data.first == fmt_entry_blk(s.entry).v)
-		drop_adjacent(d);
+		drop_leaves(d);
 	l->next--;
 	return 0;
 }
 
 int map_drop(struct map_tree *m, uint64_t lo, uint64_t hi, unsigned flags, bool *done)
 {
+	struct space_run out[DROP_RUNS];
 	struct drop d = {
 	    .m = m,
+	    .out = out,
 	    .lo = max_u64(lo, m->base),
 	    .hi = min_u64(hi, map_end(m)),
 	    .flags = flags,
@@ -339,8 +403,12 @@ int map_drop(struct map_tree *m, uint64_t lo, uint64_t hi, unsigned flags, bool 
 	}
 	for (; err == 0 && d.level < m->height; d.level++)
 		drop_zero(&d, &d.at[d.level]);
+	if (err == 0 && d.nout == DROP_RUNS)
+		err = drop_flush(&d);
+	if (err == 0 && d.data.n)
+		drop_push(&d);
 	if (err == 0)
-		err = map_run_flush(m, &d.data);
+		err = drop_flush(&d);
 	if (err == 0)
 		err = map_run_flush(m, &d.nodes);
 	*done = !d.stopped;

@@ -244,21 +244,28 @@ int map_run_flush(struct map_tree *m, struct map_run *r)
  * 2. goes before it (truncate works from the end)     run:     |--r--|      -> |new|--r--|
  * 3. neither: the run is freed and a new one begins
  */
-int map_run_add(struct map_tree *m, struct map_run *r, uint64_t blk, uint64_t n, uint64_t fblk)
+bool map_run_join(struct map_run *r, uint64_t blk, uint64_t n, uint64_t fblk)
 {
-	int err;
-
-	m->delta -= (int64_t)n;
 	if (r->n && blk == r->first + r->n && (r->anywhere || fblk == r->fblk + r->n)) {
 		r->n += n;
-		return 0;
+		return true;
 	}
 	if (r->n && blk + n == r->first && (r->anywhere || fblk + n == r->fblk)) {
 		r->first = blk;
 		r->fblk = fblk;
 		r->n += n;
-		return 0;
+		return true;
 	}
+	return false;
+}
+
+int map_run_add(struct map_tree *m, struct map_run *r, uint64_t blk, uint64_t n, uint64_t fblk)
+{
+	int err;
+
+	m->delta -= (int64_t)n;
+	if (map_run_join(r, blk, n, fblk))
+		return 0;
 	err = map_run_flush(m, r);
 	r->first = blk;
 	r->fblk = fblk;

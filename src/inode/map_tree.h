@@ -92,6 +92,8 @@ void map_iter_enter(struct map_iter *it, const struct map_slot *node);
 /* Content and nodes below and with an entry of 'level' whose first file block is 'base'. */
 int map_count(const struct map_tree *m, uint64_t entry, unsigned level, uint64_t base,
 	      int64_t *out);
+/* Makes the run longer by the blocks; false: they are not adjacent to it, or there is none. */
+bool map_run_join(struct map_run *r, uint64_t blk, uint64_t n, uint64_t fblk);
 int map_run_add(struct map_tree *m, struct map_run *r, uint64_t blk, uint64_t n, uint64_t fblk);
 int map_run_flush(struct map_tree *m, struct map_run *r);
 

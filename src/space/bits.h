@@ -48,4 +48,24 @@ static inline void bits_clear(struct bits *b, uint64_t i)
 	}
 }
 
+/* Those of 'mask' (not 0) of the bits 64 i to 64 i + 63. */
+static inline void bits_set_word(struct bits *b, uint64_t i, uint64_t mask)
+{
+	b->w[0][i] |= mask;
+	for (unsigned int k = 1; k < b->levels; k++, i /= 64)
+		b->w[k][i / 64] |= 1ull << (i % 64);
+}
+
+static inline void bits_clear_word(struct bits *b, uint64_t i, uint64_t mask)
+{
+	b->w[0][i] &= ~mask;
+	for (unsigned int k = 1; k < b->levels && b->w[k - 1][i] == 0; k++, i /= 64)
+		b->w[k][i / 64] &= ~(1ull << (i % 64));
+}
+
+static inline uint64_t bits_count(uint64_t mask)
+{
+	return (uint64_t)__builtin_popcountll(mask);
+}
+
 #endif

@@ -145,13 +145,15 @@ static uint64_t frames_settle(struct space *s, struct group *g, uint32_t index, 
 			run++;
 			continue;
 		}
-		frames_release_locked(s, g, (f - run) * HF_BLOCKS_PER_FRAME,
-				      run * HF_BLOCKS_PER_FRAME);
+		if (run > 0)
+			frames_release_locked(s, g, (f - run) * HF_BLOCKS_PER_FRAME,
+					      run * HF_BLOCKS_PER_FRAME);
 		run = 0;
 		left += got;
 	}
-	frames_release_locked(s, g, (first + n - run) * HF_BLOCKS_PER_FRAME,
-			      run * HF_BLOCKS_PER_FRAME);
+	if (run > 0)
+		frames_release_locked(s, g, (first + n - run) * HF_BLOCKS_PER_FRAME,
+				      run * HF_BLOCKS_PER_FRAME);
 	return left;
 }
 

@@ -361,6 +361,35 @@ void frames_release_locked(struct space *s, struct group *g, uint64_t first, uin
 	count_sub(&g->held, n);
 }
 
+bool frames_word_owned_locked(struct group *g, uint64_t w, uint64_t mask)
+{
+	return !(not_all_used(g, w) & mask);
+}
+
+void frames_word_hold_locked(struct group *g, uint64_t w, uint64_t mask)
+{
+	bits_set_word(&g->held_whole, w, mask);
+	count_add(&g->held, bits_count(mask) * HF_BLOCKS_PER_FRAME);
+}
+
+void frames_word_unhold_locked(struct group *g, uint64_t w, uint64_t mask)
+{
+	bits_clear_word(&g->held_whole, w, mask);
+	count_sub(&g->held, bits_count(mask) * HF_BLOCKS_PER_FRAME);
+}
+
+void frames_word_release_locked(struct group *g, uint64_t w, uint64_t mask)
+{
+	uint64_t n = bits_count(mask);
+
+	bits_clear_word(&g->held_whole, w, mask);
+	bits_set_word(&g->whole, w, mask);
+	count_sub(&g->full_frames, n);
+	count_add(&g->whole_frames, n);
+	count_add(&g->free, n * HF_BLOCKS_PER_FRAME);
+	count_sub(&g->held, n * HF_BLOCKS_PER_FRAME);
+}
+
 void frames_take_blocks_locked(struct space *s, struct group *g, uint64_t f, unsigned int pos,
 			       unsigned int n, unsigned int avail)
 {

@@ -51,12 +51,11 @@ struct busy_rec {
 	uint64_t stamp;	   /* journal: sequence number; pinned: since when (CLOCK_MONOTONIC, ns) */
 	uint64_t owner;	   /* inode and file block it came from */
 	uint64_t fblk;
-	uint32_t next;	/* in the group's FIFO */
-	uint32_t chain; /* before detach: the record, in the next group, of the same space_free() */
+	uint32_t next;	 /* in the group's FIFO */
 	uint32_t ticket; /* counts what is left too; 0: none. A reference */
 	uint8_t kind;	 /* enum space_kind */
 	uint8_t state;	 /* enum busy_state */
-	uint8_t zero[2];
+	uint8_t zero[6];
 };
 static_assert(sizeof(struct busy_rec) == 64, "");
 
@@ -171,6 +170,12 @@ void frames_release_locked(struct space *s, struct group *g, uint64_t first, uin
 void frames_take_blocks_locked(struct space *s, struct group *g, uint64_t f, unsigned int pos,
 			       unsigned int n, unsigned int avail);
 void frames_take_whole_locked(struct space *s, struct group *g, uint64_t f, uint64_t n);
+/* The same for whole frames of one word of the group's bitmaps: those of 'mask' of the frames 64 w to
+ * 64 w + 63. Owned: but for blocks that a mask holds. */
+bool frames_word_owned_locked(struct group *g, uint64_t w, uint64_t mask);
+void frames_word_hold_locked(struct group *g, uint64_t w, uint64_t mask);
+void frames_word_unhold_locked(struct group *g, uint64_t w, uint64_t mask);
+void frames_word_release_locked(struct group *g, uint64_t w, uint64_t mask);
 /* The bits of [from, from + n) of a line that lie in word i. */
 uint64_t frames_line_mask(unsigned int i, unsigned int from, unsigned int n);
 /* A frame of which all is held: by a mask from now on. It has counts, so there is one. */

@@ -67,6 +67,14 @@ int space_alloc_frames(struct space *s, struct txn *t, uint64_t want, frame_t hi
  * -EUCLEAN: a block is out of range or not allocated, or is a part of a frame that is pinned as a whole and was not split by t
  * before (damaged map): nothing was added. -ENOMEM. */
 int space_free(struct space *s, struct txn *t, mblk_t first, uint64_t n, enum space_kind kind, inum_t owner, fblk_t fblk);
+/* The same for many runs, in any order, of one kind and owner: they are sorted where they stand, each group is locked once, and
+ * neighbours become one item of the record. All of them or, after an error, none; -EUCLEAN also: a block is in two of them. */
+struct space_run {
+	mblk_t first;
+	uint64_t n;
+	fblk_t fblk;
+};
+int space_free_runs(struct space *s, struct txn *t, struct space_run *run, uint32_t n, enum space_kind kind, inum_t owner);
 /* The counters are read without locks: exact when nobody is at work, else each right for itself. */
 void space_stat(struct space *s, struct space_stat *out);
 bool space_is_allocated(struct space *s, mblk_t b);		/* the media bit */

@@ -1,6 +1,7 @@
 hf_unit_test(space_bits space)
 hf_unit_test(space_alloc space)
 hf_unit_test(space_pins space)
+hf_unit_test(space_runs space)
 hf_unit_test(space_churn space concurrent)
 hf_unit_test(space_pins_churn space concurrent)
 hf_unit_test(space_scale space novalgrind)

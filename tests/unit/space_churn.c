@@ -12,6 +12,7 @@
 
 #define THREADS 4u
 #define EXTENTS 4096u
+#define FREED	4u
 #define WAITS	(1ull << 63) /* | sequence number */
 
 static struct vol v;
@@ -84,28 +85,34 @@ static int churn_alloc(struct churn *c, struct txn *t, struct mext *out)
 	return err;
 }
 
-/* All or a part of an extent that this thread owns. */
+/* All or a part of a few extents that this thread owns. */
 static int churn_free(struct churn *c, struct txn *t)
 {
-	uint64_t i = roll(c, c->n), kind = roll(c, 2), cut;
-	struct mext x = c->own[i];
-	int err;
+	uint64_t kind = roll(c, 2), most = 1 + roll(c, FREED);
+	struct space_run run[FREED];
+	uint32_t n = 0;
+	int err = 0;
 
-	cut = roll(c, 3) ? x.n : 1 + roll(c, x.n);
-	err = txn_defer(t, stamp_drop, NULL, x.first.v, cut << 1 | kind);
+	while (!err && n < most && c->n > 0) {
+		uint64_t i = roll(c, c->n), cut;
+		struct mext x = c->own[i];
+
+		cut = roll(c, 3) ? x.n : 1 + roll(c, x.n);
+		err = txn_defer(t, stamp_drop, NULL, x.first.v, cut << 1 | kind);
+		run[n++] = (struct space_run){x.first, cut, FBLK(0)};
+		if (cut == x.n)
+			c->own[i] = c->own[--c->n];
+		else
+			c->own[i] = (struct mext){MBLK(x.first.v + cut), x.n - cut};
+	}
 	if (!err)
-		err = space_free(v.s, t, x.first, cut, kind ? SPACE_METADATA : SPACE_DATA,
-				 INUM(c->me), FBLK(0));
+		err = space_free_runs(v.s, t, run, n, kind ? SPACE_METADATA : SPACE_DATA,
+				      INUM(c->me));
 	if (err) {
 		atomic_fetch_add(&violations, 1);
-		fprintf(stderr, "space_free: %s\n", err_msg());
-		return err;
+		fprintf(stderr, "space_free_runs: %s\n", err_msg());
 	}
-	if (cut == x.n)
-		c->own[i] = c->own[--c->n];
-	else
-		c->own[i] = (struct mext){MBLK(x.first.v + cut), x.n - cut};
-	return 0;
+	return err;
 }
 
 /* One transaction. An aborted one allocates only: what it frees would have to be put back into
@@ -121,7 +128,7 @@ static void churn_round(struct churn *c)
 	while (items-- > 0) {
 		bool full = c->n + n + 4 >= EXTENTS;
 
-		if (!abort_it && c->n > 0 && (full || roll(c, 100) < 49))
+		if (!abort_it && c->n > 0 && (full || roll(c, 100) < 28))
 			churn_free(c, t);
 		else if (churn_alloc(c, t, &got[n]) == 0)
 			stamp_take(c, got[n++]);

@@ -597,8 +597,15 @@ static void test_no_memory(void)
 	CU_ASSERT_EQUAL(space_adopt(v.s, MBLK(512 * 6), 8, INUM(16), FBLK(0)), -ENOMEM);
 	g->counts.cap = counts;
 	CU_ASSERT_EQUAL(space_adopt(v.s, MBLK(512 * 6), 8, INUM(16), FBLK(0)), -ENOMEM);
+	/* What nobody refers to cannot come to wait, and needs none. */
 	t = txn_begin(v.j);
+	CU_ASSERT_EQUAL(space_free(v.s, t, x.first, x.n, SPACE_DATA, INUM(16), FBLK(0)), 0);
+	txn_abort(t);
+	t = txn_begin(v.j);
+	CU_ASSERT_EQUAL(space_free(v.s, t, x.first, x.n, SPACE_METADATA, INUM(16), FBLK(0)), -ENOMEM);
+	space_pin_frames(v.s, FRAME(5), 1);
 	CU_ASSERT_EQUAL(space_free(v.s, t, x.first, x.n, SPACE_DATA, INUM(16), FBLK(0)), -ENOMEM);
+	space_unpin_frames(v.s, FRAME(5), 1);
 	txn_abort(t);
 	CU_ASSERT_FALSE(space_pinned(v.s, MBLK(512 * 6), 8));
 	CU_ASSERT_EQUAL(vol_stat(&v).free, before.free);
