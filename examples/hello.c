@@ -15,7 +15,7 @@ int main(int argc, char **argv)
 	if (!err)
 		err = hf_mount(&vol, path, NULL);
 	if (err) {
-		fprintf(stderr, "%s: %s\n", path, hf_errormsg());
+		fprintf(stderr, "%s\n", hf_errormsg());
 		return 1;
 	}
 	hf_mkdir(vol, "/greetings", 0755);

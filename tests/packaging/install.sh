@@ -7,6 +7,8 @@ if grep -q '^HF_SANITIZE:STRING=..*' "$build/CMakeCache.txt"; then
 	echo "not with a sanitizer"
 	exit 77
 fi
+# the program that README.md shows
+sed -n '/^```c$/,/^```$/p' "$src/README.md" | sed '1d;$d' | cmp - "$src/examples/hello.c"
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 cmake --install "$build" --prefix "$tmp/usr" >"$tmp/log" || { cat "$tmp/log"; exit 1; }
