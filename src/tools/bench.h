@@ -90,6 +90,8 @@ struct bench_io {
 	bool dependent;			/* where the next read goes is known only when this one is done */
 };
 uint64_t bench_place(struct bench *b, const struct bench_io *io, uint64_t *at);
+void bench_write(struct bench *b, void *io, unsigned ops);	/* ours: hf_pwrite, hf_pread */
+void bench_read(struct bench *b, void *io, unsigned ops);
 void bench_raw_write(struct bench *b, void *io, unsigned ops);	/* libpmem2's non-temporal copy, and a fence */
 void bench_raw_read(struct bench *b, void *io, unsigned ops);
 void bench_raw_write_64(struct bench *b, void *unused, unsigned ops);	/* a ring of records */

@@ -16,14 +16,6 @@ static void durable(const struct rival *r, int fd)
 		bench_sys(fdatasync(fd), "fdatasync");
 }
 
-static void our_write(struct bench *b, void *ctx, unsigned ops)
-{
-	struct bench_io *io = ctx;
-
-	while (ops--)
-		bench_must(hf_pwrite(io->file, b->src, io->bytes, bench_place(b, io, NULL)), "overwrite");
-}
-
 static void their_write(struct bench *b, void *ctx, unsigned ops)
 {
 	struct rival *r = ctx;
@@ -32,14 +24,6 @@ static void their_write(struct bench *b, void *ctx, unsigned ops)
 		bench_sys(pwrite(r->io.fd, b->src, r->io.bytes, (off_t)bench_place(b, &r->io, NULL)), "pwrite");
 		durable(r, r->io.fd);
 	}
-}
-
-static void our_read(struct bench *b, void *ctx, unsigned ops)
-{
-	struct bench_io *io = ctx;
-
-	while (ops--)
-		bench_must(hf_pread(io->file, b->dst, io->bytes, bench_place(b, io, NULL)), "read");
 }
 
 static void their_read(struct bench *b, void *ctx, unsigned ops)
@@ -221,14 +205,14 @@ static const struct {
 	bench_fn *prepare, *ours, *theirs, *undo;
 	const char *plot;
 } rows[] = {
-	{"overwrite", 64, BATCH_OPS, true, 0, NULL, our_write, their_write, NULL, "overwrite"},
-	{"overwrite", 4096, 4096, true, 2.2, NULL, our_write, their_write, NULL, "overwrite"},
-	{"overwrite", 65536, 256, true, 0, NULL, our_write, their_write, NULL, "overwrite"},
-	{"overwrite", 2 << 20, 16, true, 0, NULL, our_write, their_write, NULL, "overwrite"},
-	{"read", 64, BATCH_OPS, false, 0, NULL, our_read, their_read, NULL, "read"},
-	{"read", 4096, BATCH_OPS, false, 2.3, NULL, our_read, their_read, NULL, "read"},
-	{"read", 65536, 256, false, 0, NULL, our_read, their_read, NULL, "read"},
-	{"read", 2 << 20, 16, false, 0, NULL, our_read, their_read, NULL, "read"},
+	{"overwrite", 64, BATCH_OPS, true, 0, NULL, bench_write, their_write, NULL, "overwrite"},
+	{"overwrite", 4096, 4096, true, 2.2, NULL, bench_write, their_write, NULL, "overwrite"},
+	{"overwrite", 65536, 256, true, 0, NULL, bench_write, their_write, NULL, "overwrite"},
+	{"overwrite", 2 << 20, 16, true, 0, NULL, bench_write, their_write, NULL, "overwrite"},
+	{"read", 64, BATCH_OPS, false, 0, NULL, bench_read, their_read, NULL, "read"},
+	{"read", 4096, BATCH_OPS, false, 2.3, NULL, bench_read, their_read, NULL, "read"},
+	{"read", 65536, 256, false, 0, NULL, bench_read, their_read, NULL, "read"},
+	{"read", 2 << 20, 16, false, 0, NULL, bench_read, their_read, NULL, "read"},
 	{"append", 64, BATCH_OPS, true, 0, append_prepare, our_append, their_append, append_undo, "append"},
 	{"append", 4096, 8000, true, 1.4, append_prepare, our_append, their_append, append_undo, "append"},
 	{"append", 65536, 256, true, 0, append_prepare, our_append, their_append, append_undo, "append"},

@@ -34,22 +34,6 @@ static double target_of(enum op op, enum place place, size_t bytes)
 	return 0;
 }
 
-static void overwrite(struct bench *b, void *ctx, unsigned ops)
-{
-	struct bench_io *io = ctx;
-
-	while (ops--)
-		bench_must(hf_pwrite(io->file, b->src, io->bytes, bench_place(b, io, &io->at)), "overwrite");
-}
-
-static void read_some(struct bench *b, void *ctx, unsigned ops)
-{
-	struct bench_io *io = ctx;
-
-	while (ops--)
-		bench_must(hf_pread(io->file, b->dst, io->bytes, bench_place(b, io, &io->at)), "read");
-}
-
 static void point(struct bench *b, enum op op, const struct bench_result *r, size_t bytes)
 {
 	bench_point(b, op_name[op], "holdfast", (double)bytes, r->ns);
@@ -67,7 +51,7 @@ static void data_row(struct bench *b, enum op op, enum place place, struct bench
 	r = bench_run(b, &(struct bench_row){.name = name, .raw_name = op == READ ? "memcpy" : "copy + fence",
 					      .target = plain || io->dependent ? target_of(op, place, io->bytes) : 0,
 					      .ops = (unsigned)min_u64(BATCH_OPS, BATCH_BYTES / io->bytes),
-					      .ours = op == READ ? read_some : overwrite,
+					      .ours = op == READ ? bench_read : bench_write,
 					      .raw = op == READ ? bench_raw_read : bench_raw_write, .ctx = io});
 	if (place == HUGE_LEAF && plain)
 		point(b, op, &r, io->bytes);

@@ -59,7 +59,7 @@ static void their_unlink(struct bench *b, struct calls *c)
 
 static void our_write(struct bench *b, struct calls *c)
 {
-	bench_must(hf_pwrite(c->io.file, b->src, c->io.bytes, bench_place(b, &c->io, NULL)), "write");
+	bench_write(b, &c->io, 1);
 }
 
 static void raw_write(struct bench *b, struct calls *c)
@@ -74,7 +74,7 @@ static void their_write(struct bench *b, struct calls *c)
 
 static void our_read(struct bench *b, struct calls *c)
 {
-	bench_must(hf_pread(c->io.file, b->dst, c->io.bytes, bench_place(b, &c->io, NULL)), "read");
+	bench_read(b, &c->io, 1);
 }
 
 static void raw_read(struct bench *b, struct calls *c)

@@ -95,10 +95,7 @@ static void their_update(struct bench *b, void *ctx, unsigned ops)
 
 static void our_update(struct bench *b, void *ctx, unsigned ops)
 {
-	struct obj *o = ctx;
-
-	while (ops--)
-		bench_must(hf_pwrite(o->io.file, b->src, 64, bench_place(b, &o->io, NULL)), "overwrite");
+	bench_write(b, &((struct obj *)ctx)->io, ops);
 }
 
 static void obj_rows(struct bench *b, struct obj *o)

@@ -1,4 +1,4 @@
-/* What the memory can do: libpmem2's copy and its drain, and memcpy, on the same mapping; and the places both sides go to. */
+/* What the memory can do: libpmem2's copy and its drain, and memcpy, on the same mapping; our calls beside it; and the places both go to. */
 #include "bench.h"
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +12,22 @@ uint64_t bench_place(struct bench *b, const struct bench_io *io, uint64_t *at)
 	if (io->dependent)
 		n += b->dst[io->bytes - 1] & b->zero;
 	return n % places * io->bytes + io->shift;
+}
+
+void bench_write(struct bench *b, void *ctx, unsigned ops)
+{
+	struct bench_io *io = ctx;
+
+	while (ops--)
+		bench_must(hf_pwrite(io->file, b->src, io->bytes, bench_place(b, io, &io->at)), "write");
+}
+
+void bench_read(struct bench *b, void *ctx, unsigned ops)
+{
+	struct bench_io *io = ctx;
+
+	while (ops--)
+		bench_must(hf_pread(io->file, b->dst, io->bytes, bench_place(b, io, &io->at)), "read");
 }
 
 void bench_raw_write(struct bench *b, void *ctx, unsigned ops)

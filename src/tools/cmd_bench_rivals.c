@@ -4,13 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-static void our_overwrite(struct bench *b, void *ctx, unsigned ops)
-{
-	struct bench_io *io = ctx;
-
-	while (ops--)
-		bench_must(hf_pwrite(io->file, b->src, io->bytes, bench_place(b, io, NULL)), "overwrite");
-}
 
 /* ---- by hand: what one writes who has only the mapping */
 
@@ -39,7 +32,7 @@ static void against_mapping(struct bench *b)
 		io.bytes = sizes[i];
 		snprintf(name, sizeof(name), "overwrite %s, times faster", bench_size(sizes[i], size));
 		r = bench_run(b, &(struct bench_row){.name = name, .raw_name = "mapped by hand: memcpy, flush, fence", .faster = true, .ops = 4000,
-						 .ours = our_overwrite, .raw = by_hand, .ctx = &io});
+						 .ours = bench_write, .raw = by_hand, .ctx = &io});
 		bench_point(b, "overwrite", "mapped by hand", (double)sizes[i], r.raw_ns);
 	}
 	bench_drop_file(b, &io, "/bench.data");
