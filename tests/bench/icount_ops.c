@@ -3,20 +3,24 @@
  * called.
  *
  *   icount_ops PLACE [--ops N] [--rounds N] [--no-idle]
- *     PLACE     hf:VOLUME (formatted), or dir:DIRECTORY
- *     --ops     calls of each kind in a round (400)
- *     --rounds  medians of them are printed (5)
- *     --no-idle for a machine of one processor: what passes while it is idle does not count. (A
- * thread that runs only then counts how long; without it, waiting for a timer passes as if it were
- * work.)
+ *     PLACE      hf:VOLUME (formatted), or dir:DIRECTORY
+ *     --ops      calls of each kind in a round (400)
+ *     --rounds   medians of them are printed (5)
+ *     --no-idle  for a machine of one processor: what passes while it is idle does not count.
+ *                (A thread that runs only then counts how long; without it, waiting for a
+ *                timer passes as if it were work.)
  *
  * A line of JSON for each operation:
- *   call     the call alone: what the store does later is not in it
- *   placed   the call, and its share of writing everything to its place afterwards (hf_syncfs; a
- * freeze of the file system, which empties its journal): nothing is left for the background durable
- * the call followed by an fsync of the file, or of the directory. Of holdfast: placed, for its
- * calls need none Each operation is checked to have happened. The first error ends the program with
- * a sentence and status 1, and what is measured by then is worth nothing. */
+ *
+ *   call       the call alone: what the store does later is not in it
+ *   placed     the call, and its share of writing everything to its place afterwards
+ *              (hf_syncfs; a freeze of the file system, which empties its journal):
+ *              nothing is left for the background
+ *   durable    the call followed by an fsync of the file, or of the directory. Of
+ *              holdfast: 'placed', for its calls need none
+ *
+ * Each operation is checked to have happened. The first error ends the program with a
+ * sentence and status 1, and what is measured by then is worth nothing. */
 #include "store.h"
 #include <errno.h>
 #include <pthread.h>

@@ -1,19 +1,23 @@
 /* Workloads on a volume, by the library's calls, or on a directory of any file system, by the
  * kernel's.
  *
- *   workload PLACE NAME [--threads N] [--seconds S] [--loops N] [--scale PERCENT] [--seed N]
- * [--verify] [--json] PLACE      hf:VOLUME (formatted and empty), or dir:DIRECTORY (empty) NAME
- * varmail, fileserver, webserver, webproxy, engine
- *     --threads  (1)   --seconds  of the run, without making the files (2)   --loops  turns of each
- * thread, then it ends (no limit)
- *     --scale    how many of the files that the workload has (100)
- *     --verify   contents say which file, place and version they are; each read is checked, and all
- * files at the end, and once more after the volume was closed and opened. Costs time: do not
- * compare figures
+ *   workload PLACE NAME [--threads N] [--seconds S] [--loops N] [--scale PERCENT]
+ *            [--seed N] [--verify] [--json]
  *
- * Prints operations per second and latencies. Each call must succeed: the first that does not, or a
- * byte that is not what was written, ends the program with a sentence and status 1. An operation is
- * a call, but that a file is read to its end in one.  */
+ *     PLACE      hf:VOLUME (formatted and empty), or dir:DIRECTORY (empty)
+ *     NAME       varmail, fileserver, webserver, webproxy, engine
+ *     --threads  (1)
+ *     --seconds  of the run, without making the files (2)
+ *     --loops    turns of each thread, then it ends (no limit)
+ *     --scale    how many of the files that the workload has, percent (100)
+ *     --seed     (1)
+ *     --verify   contents say which file, place and version they are; each read is
+ *                checked, and all files at the end, and once more after the volume was
+ *                closed and opened. Costs time: do not compare figures
+ *
+ * Prints operations per second and latencies. Each call must succeed: the first that does
+ * not, or a byte that is not what was written, ends the program with a sentence and status 1.
+ * An operation is a call, but that a file is read to its end in one. */
 #include "workload.h"
 #include <pthread.h>
 #include <stdio.h>
