@@ -4,18 +4,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static bool grow_option(void *ctx, char letter, const char *name, const char *arg)
-{
-	(void)ctx;
-	(void)letter;
-	(void)name;
-	(void)arg;
-	return true;
-}
-
 int cmd_grow(int argc, char **argv)
 {
-	static const struct tool_option options[] = {{0}};
 	uint64_t from = 0, to = 0;
 	struct hf_grow_options opts = {.struct_size = sizeof(opts), .from = &from, .to = &to};
 	bool json = false;
@@ -26,7 +16,7 @@ int cmd_grow(int argc, char **argv)
 			      "The volume takes what its device or file became larger by ('truncate -s', 'ndctl create-namespace -e'); of\n"
 			      "several devices the last one. It must not be mounted, and is verified first. Volumes do not shrink.\n"
 			      "Exit status: 0 done, or there was nothing to take; 1 failed, 2 usage.",
-			      options, true, grow_option, NULL, &json);
+			      NULL, true, NULL, NULL, &json);
 	if (status >= 0)
 		return status;
 	if (argc - optind != 1)

@@ -12,15 +12,6 @@ struct scrub {
 	struct progress bar;
 };
 
-static bool scrub_option(void *ctx, char letter, const char *name, const char *arg)
-{
-	(void)ctx;
-	(void)letter;
-	(void)name;
-	(void)arg;
-	return true;
-}
-
 static void scrub_finding(void *ctx, const struct hf_finding *f)
 {
 	struct scrub *s = ctx;
@@ -64,7 +55,6 @@ static int scrub_json(struct scrub *s, const char *path, const struct hf_check_r
 
 int cmd_scrub(int argc, char **argv)
 {
-	static const struct tool_option options[] = {{0}};
 	struct scrub s = {0};
 	struct hf_check_options opts = {.struct_size = sizeof(opts),
 					.flags = HF_CHECK_MEDIA,
@@ -77,7 +67,7 @@ int cmd_scrub(int argc, char **argv)
 	status = tool_options(argc, argv, "[--json] VOLUME",
 			      "Reads every block in use and verifies every structure. Writes nothing.\n"
 			      "Exit status: 0 nothing was found, 1 it could not be looked at, 4 something was found.",
-			      options, true, scrub_option, &s, &s.json);
+			      NULL, true, NULL, NULL, &s.json);
 	if (status >= 0)
 		return status;
 	if (argc - optind != 1)
