@@ -179,7 +179,7 @@ int main(int argc, char **argv)
 	int status;
 
 	tool_begin("fsck.holdfast");
-	status = tool_options(argc, argv, "[-n | -p | -y] [-z FILE] [--json] VOLUME",
+	status = tool_options(argc, argv, "[-n | -p | -y] [-z FILE] [--json] VOLUME\n       fsck.holdfast --undo FILE [--json] VOLUME",
 			      "Verifies every structure of a volume against every other, and repairs it if asked to.\n"
 			      "Exit status, added up: 0 clean, 1 repaired, 4 something is left, 8 it could not be checked, 16 usage, 32 cancelled.",
 			      options, true, fsck_option, &k, &k.json);

@@ -326,7 +326,7 @@ static void print_help(const char *synopsis, const char *about, const struct too
 
 	printf("usage: %s %s\n\n%s\n\noptions:\n", tool_name, synopsis, about);
 	for (o = options; o && o->help; o++) {
-		snprintf(left, sizeof(left), "%s%c%s%s%s%s", o->letter ? "-" : "  ", o->letter ? o->letter : ' ',
+		snprintf(left, sizeof(left), "%s%c%s%s%s%s", o->letter ? "-" : " ", o->letter ? o->letter : ' ',
 			 o->letter && o->name ? ", " : "  ", o->name ? "--" : "", o->name ? o->name : "", o->has_arg ? " ARG" : "");
 		printf("  %-24s %s\n", left, o->help);
 	}
