@@ -33,13 +33,14 @@ static json_t *dump_one_super(const struct dump *d, uint32_t copy)
 	json_t *o;
 
 	memcpy(label, s->label, 64);
-	o = json_pack("{s:b,s:I,s:I,s:o,s:o,s:o,s:o,s:s,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "valid", ok, "version",
+	o = json_pack("{s:b,s:I,s:I,s:o,s:o,s:o,s:o,s:s,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:o}", "valid", ok, "version",
 		      I(le32_get(s->version)), "copy", I(le32_get(s->copy)), "compat", hex64(le64_get(s->compat)), "incompat",
 		      hex64(le64_get(s->incompat)), "ro_compat", hex64(le64_get(s->ro_compat)), "log_incompat",
 		      hex64(le64_get(s->log_incompat)), "uuid", tool_uuid(s->uuid, uuid), "label", tool_json_name(label), "bytes",
 		      I(le64_get(s->bytes)), "alloc_off", I(le64_get(s->alloc_off)), "lanes_off", I(le64_get(s->lanes_off)), "lanes",
 		      I(le32_get(s->lanes)), "lane_bytes", I(le64_get(s->lane_bytes)), "first_data_block", I(le64_get(s->first_data)),
-		      "devices", I(le32_get(s->ndevices)), "created_ns", I(le64_get(s->created_ns)));
+		      "devices", I(le32_get(s->ndevices)), "created_ns", I(le64_get(s->created_ns)), "repair_undo",
+		      hex64(le64_get(s->repair_undo)), "stamp", hex64(le64_get(s->stamp)));
 	return o;
 }
 
