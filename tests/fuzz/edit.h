@@ -33,7 +33,7 @@ void fuzz_edit(const struct fuzz_image *im, uint8_t *bytes, const struct fuzz_st
 /* redo.c: a step of the redo list of an interrupted repair. */
 void fuzz_edit_redo(const struct fuzz_image *im, uint8_t *bytes, const struct fuzz_step *s);
 /* The undo file that the steps of kind FUZZ_UNDO make, for the image as it is now. False: there are none. */
-bool fuzz_undo_file(const struct fuzz_image *im, const uint8_t *bytes, const struct fuzz_step *s, unsigned n, int to);
+bool fuzz_undo_file(const struct fuzz_image *im, uint8_t *bytes, const struct fuzz_step *s, unsigned n, int to);
 /* The step leaves checksums right. */
 static inline bool fuzz_sealed(const struct fuzz_step *s) { return s->how < 0xf0; }
 /* What an edit makes of 'old'; 'other': the same field of another object. */

@@ -216,7 +216,18 @@ static void undo_block(const struct fuzz_image *im, const uint8_t *bytes, const 
 		put_word((uint8_t *)b + 8 * (s->aux % 3), s->value);
 }
 
-bool fuzz_undo_file(const struct fuzz_image *im, const uint8_t *bytes, const struct fuzz_step *s, unsigned n, int to)
+/* The last repair's file is this one, says a superblock that is sound and not marked. */
+static void sign_super(uint8_t *at)
+{
+	struct fmt_super *s = (struct fmt_super *)(void *)at;
+
+	if (le64_get(s->csum) != geo_super_csum(s) || le64_get(s->incompat) & FMT_INCOMPAT_REPAIR)
+		return;
+	s->repair_undo = le64_of(UNDO_ID);
+	seal_super(at);
+}
+
+bool fuzz_undo_file(const struct fuzz_image *im, uint8_t *bytes, const struct fuzz_step *s, unsigned n, int to)
 {
 	static struct undo_block b;
 	const struct fuzz_step *first = NULL;
@@ -231,6 +242,8 @@ bool fuzz_undo_file(const struct fuzz_image *im, const uint8_t *bytes, const str
 	}
 	if (!first)
 		return false;
+	sign_super(bytes);
+	sign_super(bytes + FUZZ_BYTES - HF_BLOCK_SIZE);
 	undo_head(im, first, count, &h);
 	FUZZ_MUST(ftruncate(to, 0) == 0 && pwrite(to, &h, sizeof(h), 0) == (ssize_t)sizeof(h), "no memory");
 	FUZZ_MUST(lseek(to, sizeof(h), SEEK_SET) == (off_t)sizeof(h), "no memory");

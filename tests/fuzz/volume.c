@@ -192,7 +192,7 @@ static void repair(void)
 }
 
 /* What the steps' undo file says is put back. 1: there is none. */
-static int undo(const uint8_t *mem, const struct fuzz_step *s, unsigned n)
+static int undo(uint8_t *mem, const struct fuzz_step *s, unsigned n)
 {
 	static int fd = -1;
 	char path[64];
