@@ -19,8 +19,8 @@
  *   durable    the call followed by an fsync of the file, or of the directory. Of
  *              holdfast: 'placed', for its calls need none
  *
- * Each operation is checked to have happened. The first error ends the program with a
- * sentence and status 1, and what is measured by then is worth nothing. */
+ * What has happened is looked at afterwards, but for attributes. The first error ends the
+ * program with a sentence and status 1, and what is measured by then is worth nothing. */
 #include "store.h"
 #include <errno.h>
 #include <pthread.h>
