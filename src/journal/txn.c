@@ -190,16 +190,20 @@ bool txn_is_empty(const struct txn *t)
 	return t->items == 0 && t->nfresh == 0 && !t->fence_first;
 }
 
-/* Room for an item of 'bytes' that stores to [off, off+len), or false with the error kept. */
+/* Room for an item of 'bytes', or false with the error kept. */
+static bool item_room(struct txn *t, uint32_t bytes)
+{
+	if (bytes <= FMT_RECORD_MAX - t->used)
+		return true;
+	txn_fail(t, err_set(-E2BIG, "transaction: more than %u bytes of changes", FMT_RECORD_MAX));
+	return false;
+}
+
+/* The same for one that stores to [off, off+len). */
 static bool item_fits(struct txn *t, uint32_t bytes, uint64_t off, uint64_t len)
 {
-	if (t->err)
+	if (t->err || !item_room(t, bytes))
 		return false;
-	if (bytes > FMT_RECORD_MAX - t->used) {
-		txn_fail(t, err_set(-E2BIG, "transaction: more than %u bytes of changes",
-				    FMT_RECORD_MAX));
-		return false;
-	}
 	if (!apply_range_ok(&t->j->geo, off, len)) {
 		txn_fail(
 		    t,
@@ -395,8 +399,7 @@ static void add_bits(struct txn *t, unsigned kind, uint64_t bit, uint64_t count)
 		apply_bits(t->j->pm, bit, count, kind == FMT_ITEM_BITS_SET);
 		return;
 	}
-	if (!item_fits(t, 0, off, len) || join_bits(t, kind, bit, count) ||
-	    !item_fits(t, 16, off, len))
+	if (!item_fits(t, 0, off, len) || join_bits(t, kind, bit, count) || !item_room(t, 16))
 		return;
 	t->bits_at = t->used;
 	put64(t->rec + t->used, FMT_ITEM(kind, bit));
