@@ -79,13 +79,11 @@ static int drop_flush(struct drop *d)
 			       d->m->owner);
 }
 
-/* The run 'data' is complete; there is place for it. */
-static void drop_push(struct drop *d)
+/* A run is complete; there is place for it. */
+static void drop_push(struct drop *d, uint64_t blk, uint64_t n, uint64_t fblk)
 {
 	d->nout++;
-	d->out[DROP_RUNS - d->nout] =
-	    (struct space_run){MBLK(d->data.first), d->data.n, FBLK(d->data.fblk)};
-	d->data.n = 0;
+	d->out[DROP_RUNS - d->nout] = (struct space_run){MBLK(blk), n, FBLK(fblk)};
 }
 
 static int drop_data(struct drop *d, uint64_t blk, uint64_t n, uint64_t fblk)
@@ -100,7 +98,7 @@ static int drop_data(struct drop *d, uint64_t blk, uint64_t n, uint64_t fblk)
 	if (err)
 		return err;
 	if (d->data.n)
-		drop_push(d);
+		drop_push(d, d->data.first, d->data.n, d->data.fblk);
 	d->data.first = blk;
 	d->data.fblk = fblk;
 	d->data.n = n;
@@ -265,8 +263,11 @@ static int drop_leaf(struct drop *d, const struct map_slot *s, int idx)
 static void drop_leaves(struct drop *d)
 {
 	const uint32_t most = MAP_ROOM_WORD + MAP_ROOM_BITS;
-	struct drop_level *l = &d->at[d->level];
-	uint64_t n = fmt_level_blocks(d->level), base = d->data.fblk, blk, entry;
+	const struct map_key key = d->m->key;
+	const unsigned level = d->level;
+	const uint64_t n = fmt_level_blocks(level);
+	struct drop_level *l = &d->at[level];
+	uint64_t first = d->data.first, base = d->data.fblk, len = d->data.n, entry;
 	uint32_t room = drop_room(d), need = drop_need(d);
 	/* The leaf just dropped may have used up what there was above the need. */
 	uint32_t left = room > need ? room - need : 0;
@@ -276,21 +277,22 @@ static void drop_leaves(struct drop *d)
 	for (; at > l->first && base >= d->lo + n && left >= most && d->nout < DROP_RUNS; at--) {
 		off.v -= 8;
 		entry = drop_load(d, off);
-		if (entry == 0 ||
-		    fmt_entry_verify(d->m->geo, d->m->key, d->level, FBLK(base - n), entry) != 0 ||
-		    map_is_node(entry))
+		if (entry == 0 || map_is_node(entry) ||
+		    fmt_entry_verify(d->m->geo, key, level, FBLK(base - n), entry) != 0)
 			break;
-		base -= n;
-		blk = fmt_entry_blk(entry).v;
 		left -= MAP_ROOM_WORD;
-		if (blk + n != d->data.first) {
-			drop_push(d);
+		if (fmt_entry_blk(entry).v + n != first) {
+			drop_push(d, first, len, base);
 			left -= MAP_ROOM_BITS;
+			len = 0;
 		}
-		d->data.first = blk;
-		d->data.fblk = base;
-		d->data.n += n;
+		first = fmt_entry_blk(entry).v;
+		base -= n;
+		len += n;
 	}
+	d->data.first = first;
+	d->data.fblk = base;
+	d->data.n = len;
 	if (at == l->next)
 		return;
 	d->m->delta -= (int64_t)((uint64_t)(l->next - at) * n);
@@ -406,7 +408,7 @@ int map_drop(struct map_tree *m, uint64_t lo, uint64_t hi, unsigned flags, bool 
 	if (err == 0 && d.nout == DROP_RUNS)
 		err = drop_flush(&d);
 	if (err == 0 && d.data.n)
-		drop_push(&d);
+		drop_push(&d, d.data.first, d.data.n, d.data.fblk);
 	if (err == 0)
 		err = drop_flush(&d);
 	if (err == 0)

@@ -1,30 +1,34 @@
 #include "space/bits.h"
 #include "base/error.h"
 #include <stdlib.h>
+#include <string.h>
 
-int bits_init(struct bits *b, uint64_t n)
+int bits_init(struct bits *b, unsigned int many, uint64_t n)
 {
 	uint64_t words = 0, at = 0, k_words = n;
+	unsigned int levels = 0;
 	uint64_t *mem;
 
-	b->n = n;
-	b->levels = 0;
 	do {
-		HF_ASSERT(b->levels < BITS_LEVELS);
+		HF_ASSERT(levels < BITS_LEVELS);
 		k_words = (k_words + 63) / 64;
 		words += k_words;
-		b->levels++;
+		levels++;
 	} while (k_words > 1);
 
-	mem = calloc(words, sizeof(*mem));
+	mem = aligned_alloc(64, round_up_u64(words * many * sizeof(*mem), 64));
 	b->w[0] = mem;
 	if (!mem)
 		return -ENOMEM;
+	memset(mem, 0, words * many * sizeof(*mem));
+	for (unsigned int m = 0; m < many; m++)
+		b[m] = (struct bits){.levels = levels, .step = many, .n = n};
 	k_words = n;
-	for (unsigned int k = 0; k < b->levels; k++) {
+	for (unsigned int k = 0; k < levels; k++) {
 		k_words = (k_words + 63) / 64;
-		b->w[k] = mem + at;
-		at += k_words;
+		for (unsigned int m = 0; m < many; m++)
+			b[m].w[k] = mem + at + m;
+		at += k_words * many;
 	}
 	return 0;
 }
@@ -55,7 +59,7 @@ void bits_set_range(struct bits *b, uint64_t first, uint64_t n)
 		return;
 	for (unsigned int k = 0; k < b->levels; k++) {
 		for (uint64_t i = first / 64; i <= last / 64; i++)
-			b->w[k][i] |= bits_word_mask(i, first, last);
+			*bits_word(b, k, i) |= bits_word_mask(i, first, last);
 		first /= 64;
 		last /= 64;
 	}
@@ -70,9 +74,9 @@ void bits_clear_range(struct bits *b, uint64_t first, uint64_t n)
 		uint64_t w0 = first / 64, w1 = (end - 1) / 64;
 
 		for (uint64_t i = w0; i <= w1; i++)
-			b->w[k][i] &= ~bits_word_mask(i, first, end - 1);
-		first = b->w[k][w0] ? w0 + 1 : w0;
-		end = b->w[k][w1] ? w1 : w1 + 1;
+			*bits_word(b, k, i) &= ~bits_word_mask(i, first, end - 1);
+		first = *bits_word(b, k, w0) ? w0 + 1 : w0;
+		end = *bits_word(b, k, w1) ? w1 : w1 + 1;
 	}
 }
 
@@ -87,7 +91,7 @@ uint64_t bits_next(const struct bits *b, uint64_t from)
 	/* Up, until a word has a set bit at or behind the place; then down along the lowest set
 	 * bits. */
 	for (;;) {
-		word = b->w[k][i / 64] >> (i % 64);
+		word = *bits_word(b, k, i / 64) >> (i % 64);
 		if (word)
 			break;
 		i = i / 64 + 1;
@@ -98,7 +102,7 @@ uint64_t bits_next(const struct bits *b, uint64_t from)
 	i += (uint64_t)__builtin_ctzll(word);
 	while (k > 0) {
 		k--;
-		i = i * 64 + (uint64_t)__builtin_ctzll(b->w[k][i]);
+		i = i * 64 + (uint64_t)__builtin_ctzll(*bits_word(b, k, i));
 	}
 	return i;
 }
@@ -110,7 +114,7 @@ uint64_t bits_run(const struct bits *b, uint64_t first, uint64_t max)
 	if (max > b->n - first)
 		max = b->n - first;
 	while (n < max) {
-		uint64_t gap = ~b->w[0][i / 64] >> (i % 64);
+		uint64_t gap = ~*bits_word(b, 0, i / 64) >> (i % 64);
 		uint64_t here = gap ? (uint64_t)__builtin_ctzll(gap) : 64 - i % 64;
 
 		n += here;

@@ -98,8 +98,6 @@ static unsigned int part_settle(struct space *s, struct group *g, uint32_t index
 	uint64_t f = first / HF_BLOCKS_PER_FRAME, stay[LINE_WORDS], go[LINE_WORDS];
 	unsigned int b = (unsigned int)(first % HF_BLOCKS_PER_FRAME), got;
 
-	if (n == 0)
-		return 0;
 	got = blocks_stay(s, f, b, (unsigned int)n, index, stay);
 	if (got == n)
 		return got;
@@ -180,8 +178,8 @@ static void busy_settle(struct space *s, struct group *g, uint32_t index)
 		busy_end_locked(s, g, index);
 		return;
 	}
-	left = part_settle(s, g, index, c.head, c.head_n);
-	left += part_settle(s, g, index, c.tail, c.tail_n);
+	left = c.head_n ? part_settle(s, g, index, c.head, c.head_n) : 0;
+	left += c.tail_n ? part_settle(s, g, index, c.tail, c.tail_n) : 0;
 	left += frames_settle(s, g, index, c.frame, c.nframes);
 	busy_add_locked(s, g, index, left);
 }

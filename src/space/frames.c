@@ -129,10 +129,11 @@ static bool part_owned(const struct space *s, const struct group *g, uint64_t fi
 /* Of frames 64 w to 64 w + 63 of the group: those with a block that is free, or that are held as a whole. */
 static uint64_t not_all_used(const struct group *g, uint64_t w)
 {
-	uint64_t any = g->held_whole.w[0][w] | g->whole.w[0][w];
+	const uint64_t *states = bits_word(&g->whole, 0, w);
+	uint64_t any = 0;
 
-	for (unsigned int k = 0; k < FRAMES_CLASSES; k++)
-		any |= g->part[k].w[0][w];
+	for (unsigned int k = 0; k < FRAMES_STATES; k++)
+		any |= states[k];
 	return any;
 }
 
@@ -462,12 +463,8 @@ static int group_init(struct space *s, struct group *g, uint32_t index)
 	g->first = (uint64_t)index << s->group_shift;
 	g->nframes = min_u64(1ull << s->group_shift, s->geo->nframes - g->first);
 	g->cur = FRAMES_NONE;
-	err = bits_init(&g->whole, g->nframes);
-	err = err ? err : bits_init(&g->held_whole, g->nframes);
-	err = err ? err : bits_init(&g->marked, g->nframes);
-	for (unsigned int c = 0; c < FRAMES_CLASSES; c++)
-		err = err ? err : bits_init(&g->part[c], g->nframes);
-	return err;
+	err = bits_init(g->states, FRAMES_STATES, g->nframes);
+	return err ? err : bits_init(&g->marked, 1, g->nframes);
 }
 
 int frames_open(struct space *s)
@@ -491,11 +488,8 @@ int frames_open(struct space *s)
 void frames_close(struct space *s)
 {
 	for (uint32_t i = 0; s->groups && i < s->ngroups; i++) {
-		bits_destroy(&s->groups[i].whole);
-		bits_destroy(&s->groups[i].held_whole);
+		bits_destroy(s->groups[i].states);
 		bits_destroy(&s->groups[i].marked);
-		for (unsigned int c = 0; c < FRAMES_CLASSES; c++)
-			bits_destroy(&s->groups[i].part[c]);
 	}
 	free(s->groups);
 	free(s->frames);

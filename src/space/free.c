@@ -213,7 +213,7 @@ static int group_check_locked(struct freed *f, struct group *g, struct runs *r,
 	struct words at = {.g = g, .fn = frames_word_owned_locked, .ok = true};
 	struct piece *p = &f->piece[f->n];
 	uint64_t fblk, frame = FRAMES_NONE;
-	uint32_t masks = 0;
+	uint32_t masks = 0, records = 0;
 	bool counted;
 	int err = 0;
 
@@ -227,11 +227,14 @@ static int group_check_locked(struct freed *f, struct group *g, struct runs *r,
 			err = part_check(f->s, g, p, &masks, &frame);
 		if (!err && (counted || what->kind == SPACE_METADATA))
 			err = piece_record(f->s, g, p, what, fblk);
+		records += p->rec != 0;
 	}
 	words_end(&at);
 	if (!err && !at.ok)
 		err = not_owned(p - 1);
-	return err ? err : slab_reserve(&g->masks, g->ncounts + masks);
+	if (!err && (masks || records))
+		err = slab_reserve(&g->masks, g->ncounts + masks);
+	return err;
 }
 
 static void group_hold_locked(struct freed *f, struct group *g, uint32_t from)

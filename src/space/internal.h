@@ -24,6 +24,7 @@
 
 #define LINE_WORDS     8u
 #define FRAMES_CLASSES 6u
+#define FRAMES_STATES  (2 + FRAMES_CLASSES)
 #define FRAMES_NONE    UINT64_MAX
 
 /* In frame.held of a frame that waits as a whole for its pins: the rest is the index of its busy
@@ -74,8 +75,13 @@ struct group {
 	uint64_t cur; /* frame that small allocations come from, FRAMES_NONE: none */
 	uint32_t fifo_head, fifo_tail;
 	uint32_t ncounts;   /* frames that have counts per block */
+	union { /* word by word beside each other: the states of 64 frames are one cache line */
+		struct {
+			struct bits whole, held_whole, part[FRAMES_CLASSES];
+		};
+		struct bits states[FRAMES_STATES];
+	};
 	struct bits marked; /* frames that have counts, or SPLIT */
-	struct bits whole, held_whole, part[FRAMES_CLASSES];
 	/* Of uint64_t[LINE_WORDS]. One is kept for each frame that has counts and no mask, so that
 	 * detach can tell its blocks apart. */
 	struct slab masks;

@@ -46,6 +46,7 @@ uint32_t slab_pop(struct slab *s)
 
 	if (index) {
 		memcpy(&s->free_head, slab_at(s, index), sizeof(s->free_head));
+		__builtin_prefetch(slab_at(s, s->free_head), 1); /* who takes many would wait for each */
 		s->nfree--;
 	} else {
 		HF_ASSERT(s->used < s->ready);

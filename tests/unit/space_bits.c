@@ -39,7 +39,26 @@ static void change(struct bits *b, uint64_t n)
 
 	if (len > n - first)
 		len = n - first;
-	switch (roll(4)) {
+	switch (roll(6)) {
+	case 4: { /* bits of one word, of which some may be set already */
+		uint64_t word = first / 64, mask = 0;
+
+		for (uint64_t i = 0; i < 64 && word * 64 + i < n; i += 1 + roll(5)) {
+			mask |= 1ull << i;
+			model[word * 64 + i] = 1;
+		}
+		bits_set_word(b, word, mask);
+		break;
+	}
+	case 5: {
+		uint64_t word = first / 64, mask = roll(3) ? UINT64_MAX : roll(UINT64_MAX - 1) + 1;
+
+		for (uint64_t i = 0; i < 64 && word * 64 + i < n; i++)
+			if (mask >> i & 1)
+				model[word * 64 + i] = 0;
+		bits_clear_word(b, word, mask);
+		break;
+	}
 	case 0:
 		bits_set_range(b, first, len);
 		memset(model + first, 1, len);
@@ -60,27 +79,31 @@ static void change(struct bits *b, uint64_t n)
 
 static void run_size(uint64_t n, unsigned int rounds)
 {
-	struct bits b;
+	/* Neighbours share its lines and stay as they are. */
+	struct bits many[3], *mid = &many[1];
 	uint64_t bad = 0;
 
-	CU_ASSERT_EQUAL_FATAL(bits_init(&b, n), 0);
+	CU_ASSERT_EQUAL_FATAL(bits_init(many, 3, n), 0);
+	bits_set_range(&many[0], 0, n);
 	memset(model, 0, n);
 	for (unsigned int i = 0; i < rounds; i++) {
 		uint64_t at;
 
-		change(&b, n);
+		change(mid, n);
 		at = roll(n);
-		bad += bits_next(&b, at) != model_next(n, at);
-		bad += bits_run(&b, at, n / 2 + 1) != model_run(n, at, n / 2 + 1);
-		bad += bits_test(&b, at) != model[at];
+		bad += bits_next(mid, at) != model_next(n, at);
+		bad += bits_run(mid, at, n / 2 + 1) != model_run(n, at, n / 2 + 1);
+		bad += bits_test(mid, at) != model[at];
 	}
 	/* What is left of the summaries must vanish with the last bit. */
-	bits_clear_range(&b, 0, n);
-	bad += bits_next(&b, 0) != BITS_NONE;
-	for (unsigned int k = 0; k < b.levels; k++)
-		bad += b.w[k][0] != 0;
+	bits_clear_range(mid, 0, n);
+	bad += bits_next(mid, 0) != BITS_NONE;
+	for (unsigned int k = 0; k < mid->levels; k++)
+		bad += mid->w[k][0] != 0;
+	bad += bits_run(&many[0], 0, n) != n;
+	bad += bits_next(&many[2], 0) != BITS_NONE;
 	CU_ASSERT_EQUAL(bad, 0);
-	bits_destroy(&b);
+	bits_destroy(many);
 }
 
 static void test_sizes(void)
@@ -97,7 +120,7 @@ static void test_next_at_end(void)
 {
 	struct bits b;
 
-	CU_ASSERT_EQUAL_FATAL(bits_init(&b, 100), 0);
+	CU_ASSERT_EQUAL_FATAL(bits_init(&b, 1, 100), 0);
 	bits_set(&b, 99);
 	CU_ASSERT_EQUAL(bits_next(&b, 99), 99);
 	CU_ASSERT_EQUAL(bits_next(&b, 100), BITS_NONE);
