@@ -55,6 +55,9 @@ static int pending_record(void *ctx, uint32_t lane, uint32_t half, uint64_t off,
 			w += 2;
 			w += min_u64(arg / 8, (uint64_t)(end - w));
 			break;
+		case FMT_ITEM_DATA:
+			w += min_u64(3, (uint64_t)(end - w));
+			break;
 		default:
 			return 0;
 		}

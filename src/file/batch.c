@@ -14,6 +14,7 @@ void batch_begin(struct batch *b, struct inode *in, unsigned max_runs)
 	b->max_runs = max_runs;
 	b->map_bytes = 0;
 	b->blocks = 0;
+	b->fence = true;
 	b->layout_held = false;
 	b->outgrow_inline = false;
 }
@@ -219,7 +220,8 @@ int batch_gather(struct batch *b, uint64_t size)
 
 	if (err)
 		return err;
-	txn_fence_first(b->t);
+	if (b->fence)
+		txn_fence_first(b->t);
 	err = batch_map(b, size);
 	if (err)
 		batch_abort(b);

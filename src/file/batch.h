@@ -9,7 +9,8 @@
  * batch_prepare, before the copy: a locked instruction waits for the non-temporal stores before it,
  * which otherwise drain while the map is changed.
  *
- * Durability: what was stored non-temporally before batch_commit is fenced before the record.
+ * Durability: what was stored non-temporally before batch_commit is fenced before the record; what was given to txn_data comes
+ * with it.
  *
  * Crash: before the record is durable the blocks are free. */
 #ifndef HF_FILE_BATCH_H
@@ -33,6 +34,7 @@ struct batch {
 	unsigned nruns, max_runs;
 	uint32_t map_bytes; /* of the record, that mapping the runs may take */
 	uint64_t blocks;    /* in all runs */
+	bool fence;	  /* before the record. False: nothing was stored but by txn_data */
 	bool layout_held;
 	bool outgrow_inline; /* the inline content was copied to a run: clear it */
 	struct batch_run runs[BATCH_RUNS];

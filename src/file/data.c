@@ -20,8 +20,10 @@ int data_run(struct inode *in, uint64_t off, uint64_t end, struct data_run *out)
 int data_zero(struct inode *in, uint64_t off, uint64_t end, bool *any)
 {
 	struct data_run run;
-	int err;
+	int err = off < end && off < data_size(in) ? inode_seal(in) : 0;
 
+	if (err)
+		return err;
 	for (; off < end; off += run.bytes) {
 		err = data_run(in, off, end, &run);
 		if (err)

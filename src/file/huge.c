@@ -93,7 +93,9 @@ static int huge_commit(struct huge *h)
 
 	txn_fence_first(h->t);
 	rwl_wrlock(&h->in->layout);
-	err = huge_gather(h);
+	err = inode_seal(h->in);
+	if (!err)
+		err = huge_gather(h);
 	if (err)
 		txn_abort(h->t);
 	else
@@ -221,7 +223,9 @@ int resize_free_holes(struct inode *in, fblk_t slot_first, const uint64_t mask[8
 	int err;
 
 	rwl_wrlock(&in->layout);
-	err = holes_free(in, slot_first, mask);
+	err = inode_seal(in);
+	if (!err)
+		err = holes_free(in, slot_first, mask);
 	rwl_wrunlock(&in->layout);
 	return err;
 }

@@ -246,7 +246,9 @@ static int resize_commit(struct resize *r, enum resize_way way, struct resize_re
 		txn_fence_first(t);
 	if (!how_holds(r->how))
 		rwl_wrlock(&r->in->layout);
-	err = resize_edit(r, way, t, rest);
+	err = inode_seal(r->in);
+	if (!err)
+		err = resize_edit(r, way, t, rest);
 	if (err)
 		txn_abort(t);
 	else

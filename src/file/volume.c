@@ -535,6 +535,8 @@ void volume_freeze(struct hf_volume *vol)
 		was = QUIET_NO;
 		lock_yield();
 	}
+	/* An overwrite, which does not pass the gate, is not to need a commit. If it fails the volume takes no changes. */
+	(void)journal_seal_all(vol->fs.journal);
 }
 
 void volume_thaw(struct hf_volume *vol)

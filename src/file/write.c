@@ -5,6 +5,10 @@
  * the size (batch.c). Bytes of a mapped block at or beyond the end of file mean nothing: who raises
  * the size zeroes those that it uncovers and does not write (I-FILE-4).
  *
+ * A short append goes with one fence: the record vouches for the data (txn_data; journal/data.c). Not while there are pins or
+ * views, through which the bytes could change without the library's knowing; and inode_seal comes before they change
+ * by its doing.
+ *
  * Frames (I-FILE-6): a slot (2 MiB of the file, aligned) that one write covers gets a whole frame;
  * so does a slot that a growing file enters at its end when the slot before it is mapped up to
  * there. Other writes to holes get blocks.
@@ -132,7 +136,42 @@ struct write {
 	uint64_t size; /* of the file before the batch */
 	uint64_t pos, end;
 	bool little, in_place; /* in_place: a part has blocks already */
+	bool vouched;	       /* the record vouches for the data: one fence */
 };
+
+enum write_way {
+	WRITE_USUAL,
+	WRITE_FEW_RUNS, /* after -E2BIG */
+	WRITE_FENCED,	/* after -EIO: bad media under data that a record vouches for is not cleared */
+};
+
+/* Where a fence costs about as much as hashing so many bytes. One of pages is a system call. */
+static uint64_t write_vouch_max(const struct pm *pm)
+{
+	return pm->gran == PM_PAGE ? TXN_DATA_BYTES : 1024;
+}
+
+/* Content and layout exclusive, the transaction begun. Behind the end of file nobody has been promised anything. */
+static bool write_may_vouch(const struct write *w, uint64_t off)
+{
+	struct inode *in = w->in;
+
+	return w->b.layout_held && off == w->size && w->end - off <= write_vouch_max(in->fs->pm) && !data_is_inline(in) &&
+	       atomic_load_explicit(&in->nviews, memory_order_relaxed) == 0 &&
+	       atomic_load_explicit(&in->pins, memory_order_relaxed) == 0 &&
+	       journal_may_open(in->fs->journal, atomic_load_explicit(&in->open, memory_order_relaxed));
+}
+
+/* The next bytes, to the media: by the commit, or now. */
+static int write_store(struct write *w, moff_t to, uint64_t len)
+{
+	void *bytes;
+
+	if (!w->vouched)
+		return src_store(w->in->fs->pm, to, &w->src, len);
+	bytes = txn_data(w->b.t, to, (uint32_t)len, &w->in->open);
+	return bytes ? src_fetch(bytes, &w->src, len) : txn_error(w->b.t);
+}
 
 /* A slot that a growing file enters: see the head of this file. Not one of which this batch has
  * blocks already, for the map does not tell of those. */
@@ -187,12 +226,16 @@ static int write_fill(struct write *w, const struct batch_run *run)
 		err = data_fresh_usable(pm, media);
 	if (!err && end % HF_BLOCK_SIZE)
 		err = data_fresh_usable(pm, moff_add(media, end - first));
-	if (!err)
+	if (!err && w->pos > first) {
+		w->b.fence = true;
 		err = pm_guarded_zero_nt(pm, media, w->pos - first);
+	}
 	if (!err)
-		err = src_store(pm, moff_add(media, w->pos - first), &w->src, end - w->pos);
-	if (!err && visible > end)
+		err = write_store(w, moff_add(media, w->pos - first), end - w->pos);
+	if (!err && visible > end) {
+		w->b.fence = true;
 		err = pm_guarded_zero_nt(pm, moff_add(media, end - first), visible - end);
+	}
 	if (!err)
 		w->pos = end;
 	return err;
@@ -220,8 +263,7 @@ static int write_own(struct write *w, const struct batch_run *own)
 {
 	uint64_t first = own->at.v << HF_BLOCK_SHIFT;
 	uint64_t n = min_u64(w->end, first + (own->n << HF_BLOCK_SHIFT)) - w->pos;
-	int err =
-	    src_store(w->in->fs->pm, moff_add(mblk_to_moff(own->blk), w->pos - first), &w->src, n);
+	int err = write_store(w, moff_add(mblk_to_moff(own->blk), w->pos - first), n);
 
 	if (!err)
 		w->pos += n;
@@ -277,7 +319,7 @@ static int write_old_all(struct write *w)
 			continue;
 		}
 		write_lives(w->in, w->pos, run.bytes);
-		err = src_store(w->in->fs->pm, run.at, &w->src, run.bytes);
+		err = write_store(w, run.at, run.bytes);
 	}
 	return err;
 }
@@ -305,19 +347,28 @@ static int write_finish(struct write *w, const struct write_src *src, uint64_t o
 /* From off on as much as one transaction takes: the bytes, or an error and nothing of it is mapped
  * or counted; then *got (fewer than len) is how much the buffer had. */
 static int64_t write_batch(struct inode *in, const struct write_src *src, uint64_t off,
-			   uint64_t len, unsigned max_runs, uint64_t *got)
+			   uint64_t len, enum write_way way, uint64_t *got)
 {
-	struct write w = {
-	    .in = in, .src = *src, .size = data_size(in), .pos = off, .end = off + len};
+	struct write w; /* not all of it: the batch's runs are many */
 	int ret = 0;
 
 	*got = 0;
+	w.in = in;
+	w.src = *src;
+	w.size = data_size(in);
+	w.pos = off;
+	w.end = off + len;
 	w.little = len <= WRITE_PREPARE;
-	batch_begin(&w.b, in, max_runs);
-	if (w.little && w.end > w.size)
+	w.in_place = false;
+	batch_begin(&w.b, in, way == WRITE_FEW_RUNS ? BATCH_RUNS_RETRY : BATCH_RUNS);
+	if (off < w.size)
+		ret = inode_seal(in);
+	if (!ret && w.little && w.end > w.size)
 		ret = batch_prepare(&w.b);
 	if (ret)
 		return ret;
+	w.vouched = way == WRITE_USUAL && write_may_vouch(&w, off);
+	w.b.fence = !w.vouched;
 	if (data_is_inline(in) && off == 0 && len >= w.size)
 		w.b.outgrow_inline = true; /* all of it is overwritten */
 	else if (data_is_inline(in))
@@ -346,9 +397,11 @@ static int64_t write_some(struct inode *in, const struct write_src *src, uint64_
 	int64_t n;
 
 	do {
-		n = write_batch(in, src, off, len, BATCH_RUNS, &got);
+		n = write_batch(in, src, off, len, WRITE_USUAL, &got);
 		if (n == -E2BIG)
-			n = write_batch(in, src, off, len, BATCH_RUNS_RETRY, &got);
+			n = write_batch(in, src, off, len, WRITE_FEW_RUNS, &got);
+		else if (n == -EIO && journal_state(in->fs->journal) == 0)
+			n = write_batch(in, src, off, len, WRITE_FENCED, &got);
 		if (n != -EFAULT || src->whole || got >= len)
 			break;
 		len = got;
@@ -395,7 +448,9 @@ static bool write_in_place(struct inode *in, const struct iovec *iov, uint64_t o
 		return false;
 	at = moff_add(mblk_to_moff(x.blk), off % HF_BLOCK_SIZE);
 	write_lives(in, off, len);
-	err = store_over(in->fs->pm, at, iov->iov_base, len);
+	err = inode_seal(in);
+	if (!err)
+		err = store_over(in->fs->pm, at, iov->iov_base, len);
 	if (!err)
 		err = data_fence(in);
 	if (!err)

@@ -135,7 +135,11 @@ enum fmt_item_kind {
 	FMT_ITEM_BITS_SET = 2,		/* bit number (byte offset * 8 + bit); payload: 8 bytes, the count */
 	FMT_ITEM_BITS_CLEAR = 3,
 	FMT_ITEM_COPY = 4,		/* offset 8-aligned; payload: 8 bytes length (multiple of 8), then the bytes */
+	FMT_ITEM_DATA = 5,		/* any offset; payload: 8 bytes length (at most FMT_ITEM_DATA_MAX), 8 bytes XXH3 of the
+					 * file's bytes that are there, seed = the volume's. Changes nothing: of a lane's last
+					 * record it says whether the record counts, see docs/CRASH.md */
 };
+#define FMT_ITEM_DATA_MAX 4096u
 #define FMT_ITEM(kind, off)  ((uint64_t)(kind) << 56 | (off))
 #define FMT_ITEM_KIND(h)     ((unsigned)((h) >> 56))
 #define FMT_ITEM_OFF(h)      ((h) & 0xffffffffffffffull)

@@ -231,6 +231,13 @@ void icache_kill(struct icache *c, struct inode *in)
 
 /* ---- slots */
 
+/* What only the cache knows of it: times, and that its last append's record is to be sealed before its data change. */
+static bool must_stay(const struct icache *c, const struct inode *in)
+{
+	return (inode_times_pending(in) || journal_is_open(c->fs->journal, atomic_load_explicit(&in->open, memory_order_acquire))) &&
+	       journal_state(c->fs->journal) == 0;
+}
+
 /* The slot if it is clean and nobody has it: out of its chain, the caller's. */
 static bool evict(struct icache *c, struct inode *in)
 {
@@ -242,7 +249,7 @@ static bool evict(struct icache *c, struct inode *in)
 	/* Claimed within the lock, so that a miss of the same number comes before or after. */
 	ok = load_ino(in) == ino && slot_claim(in);
 	/* Looked at again: who evicted it just before may have filled it for another number, of another shard. */
-	if (ok && (load_ino(in) != ino || (inode_times_pending(in) && journal_state(c->fs->journal) == 0))) {
+	if (ok && (load_ino(in) != ino || must_stay(c, in))) {
 		slot_unclaim(in);
 		ok = false;
 	}
@@ -263,7 +270,7 @@ static struct inode *clock_evict(struct icache *c, unsigned rounds, bool *pendin
 
 		if (atomic_load_explicit(&in->refs, memory_order_relaxed) != 0)
 			continue;
-		if (inode_times_pending(in) && journal_state(c->fs->journal) == 0) {
+		if (must_stay(c, in)) {
 			*pending = true;
 			continue;
 		}
@@ -329,6 +336,7 @@ static bool write_idle(struct icache *c)
 		lock_yield();
 	}
 	icache_each_touched(c, write_if_idle);
+	(void)journal_seal_all(c->fs->journal); /* fails when the volume is shut down, and then nothing has to stay */
 	atomic_store(&c->fs->quiet, QUIET_NO);
 	return true;
 }
@@ -368,6 +376,7 @@ void icache_fill(struct inode *in, struct fs *fs, inum_t ino, moff_t off,
 	atomic_store_explicit(&in->pend_atime, INT64_MIN, memory_order_relaxed);
 	atomic_store_explicit(&in->pend_mtime, INT64_MIN, memory_order_relaxed);
 	atomic_store_explicit(&in->pend_ctime, INT64_MIN, memory_order_relaxed);
+	atomic_store_explicit(&in->open, 0, memory_order_relaxed);
 	atomic_store_explicit(&in->dead, false, memory_order_relaxed);
 	/* Not yet: what is looked at once, as by a walk through all files, goes first. */
 	atomic_store_explicit(&in->recent, false, memory_order_relaxed);

@@ -26,6 +26,7 @@ struct inode {
 	_Atomic bool dead;		/* freed: whoever still has a reference gets -ESTALE */
 	_Atomic uint32_t dir_hint;	/* directories: the depth where the last bucket was found */
 	_Atomic int64_t pend_atime, pend_mtime, pend_ctime;	/* not yet journalled (RULES J8); INT64_MIN: none */
+	_Atomic jopen_t open;		/* its last append, if that went with one fence: see inode_seal */
 	/* src/pin */
 	struct mtx pins_lock;		/* RANK_LEAF: the list of pins */
 	uint32_t pins_head;		/* index of the newest pin, 0: none */
@@ -123,6 +124,14 @@ void inode_touch(struct inode *in, unsigned which, int64_t now_ns);
 bool inode_times_pending(const struct inode *in);
 /* Journals the pending times, if any, in a transaction of its own. Layout exclusive. */
 int inode_write_times(struct inode *in);
+/* Before bytes below the end of file change in place, leave the file, or may be changed by others (pins, views): the record of
+ * the append that wrote them counts from now on whatever they are (I-JNL-16). The caller holds the content lock or the layout
+ * lock, so that no append with one fence is under way. Durability: one fence at most, and that seldom. 0, -ESHUTDOWN, -EIO. */
+int inode_seal_open(struct inode *in);
+static inline int inode_seal(struct inode *in)
+{
+	return __builtin_expect(atomic_load_explicit(&in->open, memory_order_acquire) != 0, 0) ? inode_seal_open(in) : 0;
+}
 /* Layout shared. Fills everything but st_dev. st_blocks in 512 B, st_blksize 4096. */
 void inode_stat(struct inode *in, struct stat *st, int64_t *btime_ns);
 

@@ -98,6 +98,17 @@ int inode_write_times(struct inode *in)
 	return txn_commit(t, NULL);
 }
 
+int inode_seal_open(struct inode *in)
+{
+	jopen_t mark = atomic_load_explicit(&in->open, memory_order_acquire);
+	int err = journal_seal(in->fs->journal, mark);
+
+	/* Others may do the same: nobody sets another mark meanwhile. */
+	if (!err)
+		atomic_compare_exchange_strong(&in->open, &mark, 0);
+	return err;
+}
+
 static int flush_one(struct inode *in)
 {
 	int err;

@@ -43,10 +43,11 @@ bool inode_reap_fits(struct inode *in)
 /* Both forks; *gone: nothing is left. */
 static int free_forks(struct inode_edit *e, bool *gone)
 {
-	int err = 0;
+	int err;
 
 	*gone = true;
-	if (le64_get(e->img.root))
+	err = inode_seal(e->in);
+	if (err == 0 && le64_get(e->img.root))
 		err = map_truncate_some(e, FMT_FORK_DATA, gone);
 	if (err == 0 && *gone && le64_get(e->img.xroot))
 		err = map_truncate_some(e, FMT_FORK_XATTR, gone);

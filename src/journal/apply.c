@@ -58,6 +58,10 @@ static uint64_t check_item(const struct geo *g, const uint8_t *p, uint64_t left,
 			return 0;
 		*entries += dirty_need(arg);
 		return off % 8 == 0 && apply_range_ok(g, off, arg) ? 16 + arg : 0;
+	case FMT_ITEM_DATA:
+		if (arg == 0 || arg > FMT_ITEM_DATA_MAX || left < 24)
+			return 0;
+		return apply_range_ok(g, off, arg) ? 24 : 0;
 	default:
 		return 0;
 	}
@@ -144,39 +148,45 @@ static void copy_words(struct pm *pm, uint64_t off, const uint8_t *p, uint64_t l
 		pm_store64(pm, MOFF(off + i), get64(p + i));
 }
 
+uint64_t apply_item_bytes(const uint8_t *p)
+{
+	unsigned kind = FMT_ITEM_KIND(get64(p));
+
+	if (kind == FMT_ITEM_COPY)
+		return 16 + get64(p + 8);
+	return kind == FMT_ITEM_DATA ? 24 : 16;
+}
+
 void apply_prefetch(struct pm *pm, const uint8_t *items, uint32_t n)
 {
-	const uint8_t *p = items;
-
-	while (n-- > 0) {
+	for (const uint8_t *p = items; n-- > 0; p += apply_item_bytes(p)) {
 		uint64_t head = get64(p), off = FMT_ITEM_OFF(head);
 
+		if (FMT_ITEM_KIND(head) == FMT_ITEM_DATA)
+			continue;
 		if (FMT_ITEM_KIND(head) == FMT_ITEM_BITS_SET || FMT_ITEM_KIND(head) == FMT_ITEM_BITS_CLEAR)
 			off /= 8;
 		__builtin_prefetch(pm_at(pm, MOFF(off)), 1);
-		p += 16 + (FMT_ITEM_KIND(head) == FMT_ITEM_COPY ? get64(p + 8) : 0);
 	}
 }
 
 void apply_items(struct pm *pm, struct dirty *d, uint64_t *pos, const uint8_t *items, uint32_t n)
 {
-	const uint8_t *p = items;
-
-	while (n-- > 0) {
+	for (const uint8_t *p = items; n-- > 0; p += apply_item_bytes(p)) {
 		uint64_t head = get64(p), arg = get64(p + 8), off = FMT_ITEM_OFF(head);
 		unsigned kind = FMT_ITEM_KIND(head);
 
-		p += 16;
+		if (kind == FMT_ITEM_DATA)
+			continue;
 		if (kind == FMT_ITEM_SET64) {
 			pm_store64(pm, MOFF(off), arg);
 			dirty_add(d, pos, off, 8);
 		} else if (kind == FMT_ITEM_COPY) {
 			if (arg <= FMT_INODE_SIZE)
-				copy_words(pm, off, p, arg);
+				copy_words(pm, off, p + 16, arg);
 			else
-				pm_store(pm, MOFF(off), p, arg);
+				pm_store(pm, MOFF(off), p + 16, arg);
 			dirty_add(d, pos, off, arg);
-			p += arg;
 		} else {
 			apply_bits(pm, off, arg, kind == FMT_ITEM_BITS_SET);
 			dirty_add(d, pos, off / 64 * 8, (off % 64 + arg + 63) / 64 * 8);

@@ -75,8 +75,18 @@ struct lane {
 	uint64_t off;
 	uint64_t last_seq[2];
 	_Atomic uint64_t commits;
+	/* The number of its last record if that has data, else 0; changes when the record is durable (I-JNL-16). */
+	_Atomic uint64_t open;
 	struct dirty dirty;
 	uint64_t ckpt_head;		/* the checkpointer's */
+#ifdef HF_DEBUG_LOCKS
+	uint32_t ndata;			/* what the record 'open' vouches for: nobody may have changed it */
+	struct data_at {
+		moff_t off;
+		uint32_t len;
+		uint64_t hash;
+	} data[4];
+#endif
 };
 
 struct journal {
@@ -102,6 +112,11 @@ struct journal {
 
 /* Any free lane, this thread's usual one first. NULL: the volume is shut down. */
 struct lane *lane_claim(struct journal *j);
+bool lane_try(struct lane *l);		/* this one, if it is free */
+static inline struct lane *lane_mine(const struct journal *j)
+{
+	return &j->lanes[journal_my_number() % j->geo.nlanes];
+}
 /* Is there room for a record of 'bytes' that dirties up to 'entries'? May move the lane to its other half. *kick: lane or
  * ring are half full, the checkpoint thread should run. */
 bool lane_make_room(struct journal *j, struct lane *l, uint32_t bytes, uint64_t entries, bool *kick);
@@ -109,8 +124,8 @@ bool lane_make_room(struct journal *j, struct lane *l, uint32_t bytes, uint64_t 
 jseq_t lane_take_number(struct journal *j, struct lane *l);
 /* Completes the header, writes the record and fences. 0: it is durable. */
 int lane_write(struct journal *j, struct lane *l, jseq_t seq, void *record, uint32_t bytes);
-/* Ends 'in flight' and gives the lane back. */
-void lane_done(struct lane *l, uint32_t bytes);
+/* Ends 'in flight' and gives the lane back. open: the record's number if it has data, else 0. */
+void lane_done(struct lane *l, uint32_t bytes, uint64_t open);
 void lane_release(struct lane *l);
 static inline moff_t lane_off(const struct geo *g, uint32_t lane, uint32_t half)
 {
@@ -126,6 +141,35 @@ void apply_items(struct pm *pm, struct dirty *d, uint64_t *pos, const uint8_t *i
 /* Has the processor fetch the lines that apply_items() is going to change: they come while the record's fence waits. */
 void apply_prefetch(struct pm *pm, const uint8_t *items, uint32_t n);
 void apply_bits(struct pm *pm, uint64_t bit, uint64_t count, bool set);
+/* Of a well-formed item: its size in the record. */
+uint64_t apply_item_bytes(const uint8_t *item);
+
+/* ---- data.c: records that vouch for data (I-JNL-16) */
+static inline uint64_t data_hash(const struct geo *g, const void *p, uint32_t len)
+{
+	return hash_bytes(p, len, g->seed);
+}
+#ifdef HF_DEBUG_LOCKS
+/* Each data item of the record just written; and before the lane's next one: is it as it was? */
+void data_remember(struct lane *l, const uint8_t *items, uint32_t n);
+void data_unchanged(const struct journal *j, const struct lane *l);
+#else
+static inline void data_remember(struct lane *l, const uint8_t *items, uint32_t n)
+{
+	(void)l;
+	(void)items;
+	(void)n;
+}
+static inline void data_unchanged(const struct journal *j, const struct lane *l)
+{
+	(void)j;
+	(void)l;
+}
+#endif
+jopen_t lane_open_mark(const struct lane *l, uint64_t seq);
+/* Is all of the data there that the record vouches for? 1 or 0; -EIO: it cannot be read. settle: the same medium, to make the
+ * data durable before it is believed (I-JNL-4); NULL: that is not wanted. */
+int data_is_there(const struct pm *pm, const struct geo *g, const struct fmt_record *r, struct pm *settle);
 
 /* ---- checkpoint.c */
 int ckpt_start(struct journal *j);

@@ -54,6 +54,17 @@ int journal_walk(const struct pm *pm, const struct geo *geo,
 /* The checkpoint number on the media, the larger of the two copies; needs no journal. -EBADMSG: neither is valid. */
 int journal_read_c(const struct pm *pm, const struct geo *geo, jseq_t *out);
 
+/* ---- a lane is open when its last record has data (txn_data). A mark says which record in which lane that is; 0: none. */
+typedef uint64_t jopen_t;
+/* May the next data be vouched for by a record of this thread? No: that would leave two lanes open for one mark. */
+bool journal_may_open(const struct journal *j, jopen_t mark);
+bool journal_is_open(const struct journal *j, jopen_t mark);
+/* On return 0 the record is not its lane's last any more, or C has passed it: whatever becomes of its data, it counts.
+ * Durability: one fence at most, a record without changes. Takes a lane: the caller holds no group, busy or checkpoint
+ * lock. 0, -ESHUTDOWN, -EIO. */
+int journal_seal(struct journal *j, jopen_t mark);
+int journal_seal_all(struct journal *j);
+
 /* ---- transactions */
 struct txn *txn_begin(struct journal *j);		/* NULL only on -ENOMEM */
 void txn_set64(struct txn *t, moff_t off, uint64_t host_value);
@@ -70,6 +81,13 @@ void txn_fresh(struct txn *t, mblk_t b);
 bool txn_is_fresh(const struct txn *t, mblk_t b);
 /* The caller has stored file data non-temporally (or flushed it): commit fences before the record. */
 void txn_fence_first(struct txn *t);
+/* Bytes of a file that commit stores and makes durable with the record, by the same fence: the record has their hash, and
+ * counts after a crash only if they are all there (I-JNL-16). The caller fills the returned buffer. At [off, off+len) there
+ * must be nothing that anybody may have been promised; before it changes once more, or is given away, journal_seal(*mark).
+ * The commit sets *mark, under the caller's locks. NULL: no room (kept as error). The commit gives -EIO, and nothing
+ * happened, if the place is bad media (and journal_state() is then 0). */
+void *txn_data(struct txn *t, moff_t off, uint32_t len, _Atomic jopen_t *mark);
+#define TXN_DATA_BYTES 4096u	/* in one transaction */
 /* Bytes of items that still fit. Callers cut long work when it gets low. */
 uint32_t txn_room(const struct txn *t);
 bool txn_is_empty(const struct txn *t);			/* nothing was gathered: commit is then a no-op (but runs the deferred) */

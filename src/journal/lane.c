@@ -22,7 +22,7 @@ void journal_thread_number(uint32_t n)
 	thread_number = n;
 }
 
-static bool lane_try(struct lane *l)
+bool lane_try(struct lane *l)
 {
 	return atomic_load_explicit(&l->claimed, memory_order_relaxed) == 0 &&
 	       atomic_exchange_explicit(&l->claimed, 1, memory_order_acquire) == 0;
@@ -80,6 +80,7 @@ jseq_t lane_take_number(struct journal *j, struct lane *l)
 {
 	uint64_t seq;
 
+	data_unchanged(j, l);
 	atomic_store_explicit(&l->inflight, atomic_load_explicit(&j->next, memory_order_relaxed),
 			      memory_order_relaxed);
 	seq = atomic_fetch_add_explicit(&j->next, 1, memory_order_acq_rel);
@@ -105,12 +106,14 @@ int lane_write(struct journal *j, struct lane *l, jseq_t seq, void *record, uint
 	return pm_fence(j->pm);
 }
 
-void lane_done(struct lane *l, uint32_t bytes)
+void lane_done(struct lane *l, uint32_t bytes, uint64_t open)
 {
 	l->off += bytes;
 	atomic_store_explicit(&l->commits,
 			      atomic_load_explicit(&l->commits, memory_order_relaxed) + 1,
 			      memory_order_relaxed);
+	if (open != atomic_load_explicit(&l->open, memory_order_relaxed))
+		atomic_store_explicit(&l->open, open, memory_order_release);
 	atomic_store_explicit(&l->inflight, 0, memory_order_release);
 	lane_release(l);
 }

@@ -13,6 +13,7 @@ struct found {
 
 struct scan {
 	const struct pm *pm;
+	struct pm *settle; /* the same, if what is believed has to be made durable first; else NULL */
 	const struct geo *geo;
 	uint64_t above; /* records up to this number are not kept */
 	uint64_t c;
@@ -133,6 +134,23 @@ static int by_seq(const void *a, const void *b)
 	return x->seq < y->seq ? -1 : x->seq > y->seq;
 }
 
+/* The last record of a lane counts if its data are there (I-JNL-16): else it is the one that the crash cut off. */
+static int drop_unfenced(struct scan *s, uint32_t lane)
+{
+	size_t last = s->nrec;
+	int there;
+
+	for (size_t i = s->nrec; i-- > 0 && s->rec[i].lane == lane;)
+		if (last == s->nrec || s->rec[i].seq > s->rec[last].seq)
+			last = i;
+	if (last == s->nrec)
+		return 0;
+	there = data_is_there(s->pm, s->geo, scan_record(s, &s->rec[last]), s->settle);
+	if (there == 0)
+		s->rec[last] = s->rec[--s->nrec];
+	return there < 0 ? there : 0;
+}
+
 /* Reads all lanes; keeps, in the order of their numbers, the records above 'above'. On -EBADMSG
  * what was found before the damage is kept. */
 static int scan_lanes(struct scan *s)
@@ -151,6 +169,10 @@ static int scan_lanes(struct scan *s)
 			if (e)
 				err = e;
 		}
+		if (!err)
+			err = drop_unfenced(s, lane);
+		if (err && err != -EBADMSG)
+			return err;
 	}
 	if (s->nrec > 0)
 		qsort(s->rec, s->nrec, sizeof(s->rec[0]), by_seq);
@@ -326,6 +348,7 @@ int recover_run(struct journal *j)
 	if (err)
 		return err;
 	s.c = s.above = c.v;
+	s.settle = j->read_only ? NULL : j->pm;
 	err = recover_scanned(j, &s);
 	scan_free(&s);
 	return err;

@@ -14,6 +14,7 @@ enum {
 	COPIES_MAX = FMT_RECORD_MAX / 24,
 	DEFER_FIRST = 16,
 	FRESH_FIRST = 16,
+	DATA_PIECES = 4,
 };
 
 struct defer {
@@ -34,12 +35,20 @@ struct txn {
 	uint32_t ncopies;
 	uint64_t entries; /* bound of the ring entries that applying takes */
 	uint64_t touched; /* a bit for each line with pending words, by hash: most loads find that there are none */
+	uint32_t ndata, data_used;
+	_Atomic jopen_t *mark; /* where the commit tells which lane the data left open */
 	uint32_t nfresh, fresh_cap;
 	uint32_t ndefer, defer_cap;
 	mblk_t *fresh;
 	struct defer *defer;
 	uint16_t copy_at[COPIES_MAX]; /* positions of COPY items */
 	uint32_t word[WORD_SLOTS];    /* gen << 16 | position of a SET64 item */
+	struct {
+		moff_t off;
+		uint32_t len, at; /* at: in 'data' */
+		uint32_t item;	  /* its place in rec */
+	} piece[DATA_PIECES];
+	_Alignas(HF_LINE) uint8_t data[TXN_DATA_BYTES];
 	_Alignas(HF_LINE) uint8_t rec[FMT_RECORD_MAX];
 };
 static_assert(FMT_RECORD_MAX <= 65536, "positions have 16 bits");
@@ -135,6 +144,7 @@ struct txn *txn_begin(struct journal *j)
 	t->items = t->bits_at = t->ncopies = 0;
 	t->entries = t->touched = 0;
 	t->nfresh = t->ndefer = 0;
+	t->ndata = t->data_used = 0;
 	t->gen++;
 	if (t->gen == 0) {
 		memset(t->word, 0, sizeof(t->word));
@@ -447,6 +457,48 @@ void txn_fence_first(struct txn *t)
 	t->fence_first = true;
 }
 
+void *txn_data(struct txn *t, moff_t off, uint32_t len, _Atomic jopen_t *mark)
+{
+	uint32_t at = t->data_used;
+
+	static_assert(TXN_DATA_BYTES <= FMT_ITEM_DATA_MAX, "");
+	if (t->ndata == DATA_PIECES || len > TXN_DATA_BYTES - at) {
+		txn_fail(t, err_set(-E2BIG, "transaction: more than %u bytes of data", TXN_DATA_BYTES));
+		return NULL;
+	}
+	if (!item_fits(t, 24, off.v, len))
+		return NULL;
+	t->piece[t->ndata].off = off;
+	t->piece[t->ndata].len = len;
+	t->piece[t->ndata].at = at;
+	t->piece[t->ndata].item = t->used;
+	t->ndata++;
+	t->mark = mark;
+	put64(t->rec + t->used, FMT_ITEM(FMT_ITEM_DATA, off.v));
+	put64(t->rec + t->used + 8, len);
+	t->used += 24;
+	t->items++;
+	t->data_used += len;
+	return t->data + at;
+}
+
+/* The hash is of the copy: the caller's buffer may change while it is being written. */
+static void data_hashes(struct txn *t)
+{
+	for (uint32_t i = 0; i < t->ndata; i++)
+		put64(t->rec + t->piece[i].item + 16, data_hash(&t->j->geo, t->data + t->piece[i].at, t->piece[i].len));
+}
+
+/* Durability: by the record's fence. Crash: the hash fails, and the record does not count. */
+static int data_store(struct txn *t)
+{
+	int err = 0;
+
+	for (uint32_t i = 0; i < t->ndata && !err; i++)
+		err = pm_guarded_write_nt(t->j->pm, t->piece[i].off, t->data + t->piece[i].at, t->piece[i].len);
+	return err;
+}
+
 /* Durability: fresh blocks and the caller's data are on the media, before a record points to them
  * (I-JNL-11). Crash: nothing points to them yet. */
 static int settle_first(struct txn *t)
@@ -521,8 +573,28 @@ static int claim_with_room(struct txn *t, uint32_t bytes, struct lane **out, boo
 	}
 }
 
+/* A number was taken, and the data cannot be stored: the record has no changes. */
+static uint32_t make_empty(struct txn *t)
+{
+	t->items = 0;
+	((struct fmt_record *)(void *)t->rec)->items = le32_of(0);
+	memset(t->rec + RECORD_HEAD, 0, HF_LINE - RECORD_HEAD);
+	return HF_LINE;
+}
+
+/* Another lane may be open for the same mark, where the thread's usual one was taken: it is sealed. If that fails nothing
+ * can change its data any more, for the volume is shut down. */
+static void mark_open(struct txn *t, const struct lane *l, jseq_t seq)
+{
+	jopen_t was = atomic_load_explicit(t->mark, memory_order_relaxed);
+
+	atomic_store_explicit(t->mark, lane_open_mark(l, seq.v), memory_order_release);
+	if (journal_is_open(t->j, was))
+		(void)journal_seal(t->j, was);
+}
+
 /* Everything from the number to the end of the apply runs straight through: no lock, no allocation,
- * no waiting (I-JNL-9). */
+ * no waiting (I-JNL-9). Data come after the number too: a locked instruction would wait for them. */
 static int commit_record(struct txn *t, jseq_t *seq, enum txn_outcome *outcome)
 {
 	struct journal *j = t->j;
@@ -530,14 +602,18 @@ static int commit_record(struct txn *t, jseq_t *seq, enum txn_outcome *outcome)
 	bool kick = false;
 	struct lane *l = NULL;
 	uint64_t pos;
-	int err;
+	int err, bad;
 
 	memset(t->rec + t->used, 0, bytes - t->used);
 	((struct fmt_record *)(void *)t->rec)->items = le32_of(t->items);
+	data_hashes(t);
 	err = claim_with_room(t, bytes, &l, &kick);
 	if (err)
 		return err;
 	*seq = lane_take_number(j, l);
+	bad = data_store(t);
+	if (bad)
+		bytes = make_empty(t);
 	err = lane_write(j, l, *seq, t->rec, bytes);
 	if (err) {
 		/* I-JNL-10: the record may be on the media or not. The lane stays claimed and in
@@ -551,10 +627,15 @@ static int commit_record(struct txn *t, jseq_t *seq, enum txn_outcome *outcome)
 	pos = atomic_load_explicit(&l->dirty.head, memory_order_relaxed);
 	apply_items(j->pm, &l->dirty, &pos, t->rec + RECORD_HEAD, t->items);
 	atomic_store_explicit(&l->dirty.head, pos, memory_order_release);
-	lane_done(l, bytes);
-	*outcome = TXN_COMMITTED;
+	data_remember(l, t->rec + RECORD_HEAD, t->items);
+	lane_done(l, bytes, t->ndata && !bad ? seq->v : 0);
 	if (kick)
 		ckpt_kick(j);
+	if (bad)
+		return bad;
+	if (t->ndata)
+		mark_open(t, l, *seq);
+	*outcome = TXN_COMMITTED;
 	return 0;
 }
 

@@ -382,7 +382,9 @@ static int build_run(struct build *b, uint64_t *hole)
 
 	do {
 		rwl_rdlock(&b->req->in->layout);
-		ret = build_take(b, hole);
+		ret = b->req->flags & PIN_WRITE ? inode_seal(b->req->in) : 0;
+		if (!ret)
+			ret = build_take(b, hole);
 		rwl_rdunlock(&b->req->in->layout);
 		if (ret == BUILD_ROOM || ret == BUILD_COUNTS)
 			err = build_retry(b, ret);

@@ -178,17 +178,24 @@ static void view_unlist(struct view *v)
 }
 
 /* Exclusive, so that whoever changes the map knows for its whole time whether there are views. */
-static void view_attach(struct view *v)
+static int view_attach(struct view *v)
 {
 	struct inode *in = v->in;
+	int err;
 
 	rwl_wrlock(&in->layout);
+	err = v->writable ? inode_seal(in) : 0;
+	if (err) {
+		rwl_wrunlock(&in->layout);
+		return err;
+	}
 	mtx_lock(&in->views_lock);
 	v->next_of_inode = in->views;
 	in->views = v;
 	atomic_fetch_add(&in->nviews, 1);
 	mtx_unlock(&in->views_lock);
 	rwl_wrunlock(&in->layout);
+	return 0;
 }
 
 static void view_detach(struct view *v)
@@ -247,7 +254,12 @@ int view_create(const struct view_req *req, struct view **out)
 	v->gate = req->gate;
 	atomic_store(&v->dead, false);
 	atomic_store(&v->closing, false);
-	view_attach(v);
+	err = view_attach(v);
+	if (err) {
+		arena_put(unit, slots);
+		view_free(v);
+		return err;
+	}
 	view_list(v);
 	view_own_units(v, v);
 	*out = v;

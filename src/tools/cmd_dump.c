@@ -71,7 +71,7 @@ static json_t *dump_super(struct dump *d)
 
 static json_t *dump_items(const struct fmt_record *r)
 {
-	static const char *const kinds[] = {"?", "set64", "bits_set", "bits_clear", "copy"};
+	static const char *const kinds[] = {"?", "set64", "bits_set", "bits_clear", "copy", "data"};
 	const le64_t *w = (const le64_t *)(const void *)(r + 1);
 	const le64_t *end = (const le64_t *)(const void *)((const char *)r + le32_get(r->bytes));
 	json_t *items = json_array();
@@ -80,7 +80,7 @@ static json_t *dump_items(const struct fmt_record *r)
 	for (i = 0; i < le32_get(r->items) && end - w >= 2; i++) {
 		uint64_t head = le64_get(w[0]), arg = le64_get(w[1]);
 		unsigned kind = FMT_ITEM_KIND(head);
-		const char *name = kind <= FMT_ITEM_COPY ? kinds[kind] : "?";
+		const char *name = kind <= FMT_ITEM_DATA ? kinds[kind] : "?";
 		bool bits = kind == FMT_ITEM_BITS_SET || kind == FMT_ITEM_BITS_CLEAR;
 
 		json_array_append_new(items, json_pack("{s:s,s:I,s:o}", "kind", name, bits ? "bit" : "offset", I(FMT_ITEM_OFF(head)),
@@ -89,6 +89,8 @@ static json_t *dump_items(const struct fmt_record *r)
 		w += 2;
 		if (kind == FMT_ITEM_COPY)
 			w += min_u64(arg / 8, (uint64_t)(end - w));
+		else if (kind == FMT_ITEM_DATA)
+			w += min_u64(1, (uint64_t)(end - w));
 	}
 	return items;
 }

@@ -33,6 +33,7 @@
 #define DIRTY	   {"dirty", step_dirty, NULL, NULL, 0, 1u << 19, 0, false}
 #define CHECKPOINT {"checkpoint", step_checkpoint, NULL, NULL, 0, 0, 0, false}
 #define SYNCFS	   {"syncfs", step_syncfs, NULL, NULL, 0, 0, 0, false}
+#define LANE(n)	   {"lane", step_lane, NULL, NULL, 0, 0, n, false}
 #define FD_OPEN(path, fd)      {"open " path, step_open, path, NULL, 0, 0, fd, false}
 #define FD_WRITE(fd, at, n)    {"write by " #fd, step_open_write, NULL, NULL, at, n, fd, false}
 #define FD_TRUNCATE(fd, n)     {"truncate by " #fd, step_open_truncate, NULL, NULL, n, 0, fd, false}
@@ -234,6 +235,21 @@ static const struct load loads[] = {
      .what = "a page that cannot be read, of those that a mount or a call looks at",
      .own = oload_run_bad,
      .lists = {"write", "015"}},
+    {.name = "appends_one_fence",
+     .what = "short appends, for which the record vouches, and what happens to the bytes then",
+     .setup = STEPS(LANE(2), DIRTY, PUT("x", 0, 5000), PUT("y", 0, 9000)),
+     .steps = STEPS(LANE(2), APPEND("x", 100), APPEND("x", 300), WRITE("x", 5050, 200), APPEND("y", 70), LANE(3),
+		    PUNCH("y", 8192, 8192), APPEND("x", 500), LANE(2), WRITE("x", 5500, 64), TRUNCATE("x", 5100), APPEND("x", 40))},
+    {.name = "appends_and_others",
+     .what = "the same, and other files get the blocks",
+     .setup = STEPS(LANE(2), PUT("x", 0, 4096), PUT("y", 0, 4096)),
+     .steps = STEPS(LANE(2), APPEND("x", 100), LANE(3), TRUNCATE("x", 4096), EXTEND("y", 4096, 4096), LANE(2),
+		    APPEND("x", 200), LANE(3), APPEND("x", 10), WRITE("x", 4100, 50), UNLINK("x"), EXTEND("y", 8192, 4096))},
+    {.name = "appends_page",
+     .what = "short appends on a medium of pages",
+     .granularity = HF_CRASH_PAGE,
+     .setup = STEPS(LANE(2), PUT("x", 0, 5000)),
+     .steps = STEPS(LANE(2), APPEND("x", 100), WRITE("x", 5050, 40), APPEND("x", 3000))},
     {.name = "large_removal",
      .what = "more than one transaction can free",
      .setup = STEPS({"scatter", step_scatter, "big", NULL, 0, 0, 300, false},

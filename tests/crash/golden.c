@@ -47,6 +47,8 @@ static const struct golden table[] = {
     {.name = "write_unaligned", .setup = STEPS(FILE_OF("f", 9000)), .steps = STEPS(DO(step_write, "f", NULL, 4001, 777, 0))},
     {.name = "write_inline", .setup = STEPS(FILE_OF("f", 10)), .steps = STEPS(DO(step_write, "f", NULL, 5, 50, 0))},
     {.name = "append_in_block", .setup = STEPS(FILE_OF("f", 5000)), .steps = STEPS(DO(step_write, "f", NULL, STEP_APPEND, 128, 0))},
+    {.name = "append_overwritten", .setup = STEPS(FILE_OF("f", 5000)),
+     .steps = STEPS(DO(step_write, "f", NULL, STEP_APPEND, 128, 0), DO(step_write, "f", NULL, 5056, 64, 0))},
     {.name = "append_block", .setup = STEPS(FILE_OF("f", 8192)), .steps = STEPS(DO(step_write, "f", NULL, STEP_APPEND, 4096, 0))},
     {.name = "append_frame", .setup = STEPS(FILE_OF("f", 10)), .steps = STEPS(DO(step_write, "f", NULL, 0, 2 << 20, 0))},
     {.name = "truncate_down", .setup = STEPS(FILE_OF("f", 20000)), .steps = STEPS(DO(step_truncate, "f", NULL, 5000, 0, 0))},

@@ -11,7 +11,7 @@
 set -u
 src=$(cd "$1" && pwd) || exit 2
 shift
-sample='c-one-copy|inflight-ends|data-fence-ignored|checksum-ignored|rename-two|free-before-commit|format-super|slot-stored'
+sample='overwrite-not-sealed|data-of-first|c-one-copy|inflight-ends|data-fence-ignored|checksum-ignored|rename-two|free-before-commit|format-super|slot-stored'
 seconds=60 keep= only= table=
 while [ $# -gt 0 ]; do
 	case $1 in

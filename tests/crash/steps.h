@@ -10,6 +10,6 @@ load_fn step_create, step_put, step_write, step_fallocate, step_fsync, step_trun
 load_fn step_mkdir, step_rmdir, step_rename, step_link, step_symlink, step_long_symlink, step_unlink;
 load_fn step_setxattr, step_removexattr, step_chmod, step_checkpoint, step_syncfs, step_tmpfile;
 load_fn step_open, step_open_write, step_open_truncate, step_open_allocate;
-load_fn step_fill_dir, step_scatter, step_dirty;
+load_fn step_fill_dir, step_scatter, step_dirty, step_lane;
 
 #endif

@@ -82,6 +82,7 @@ size_t tx_ops(const struct model *m, unsigned tx, uint8_t arg, struct op *ops)
 	switch (t->kind) {
 	case TX_SET:
 	case TX_DIRECT:
+	case TX_APPEND:
 		memcpy(ops, t->ops, t->op_count * sizeof(ops[0]));
 		return t->op_count;
 	case TX_ALLOC:
@@ -99,6 +100,7 @@ size_t tx_ops(const struct model *m, unsigned tx, uint8_t arg, struct op *ops)
 	case TX_FIELD:
 		ops[0] = make_op(OP_SET, t->word, (unsigned)arg | t->value);
 		return 1;
+	case TX_CHANGE:
 	case TX_NONE:
 		break;
 	}
@@ -145,6 +147,8 @@ void tx_promise(const struct model *m, unsigned tx, uint8_t arg, uint8_t *promis
 	}
 	for (size_t i = 0; i < count; i++)
 		promised[ops[i].word] = op_value(&ops[i], promised[ops[i].word]);
+	if (t->kind == TX_APPEND)
+		promised[t->word] = t->value;
 	if (t->kind == TX_ALLOC)
 		promised[content_word(arg)] = t->value;
 	if (t->kind == TX_FREE || t->kind == TX_FREE_META)
@@ -169,6 +173,9 @@ void state_init(const struct model *m, struct state *s)
 			s->promised[content_word(b)] = ANY_VALUE;
 		}
 	}
+	for (unsigned i = 0; i < TXS; i++)
+		if (sc->txs[i].kind == TX_APPEND)
+			s->promised[sc->txs[i].word] = ANY_VALUE; /* behind the end of file */
 	s->pinned = sc->pinned;
 	s->next = 1;
 	s->power_failures = sc->power_failures;
@@ -260,13 +267,14 @@ static void code_process(struct codec *c, struct state *s)
 		code_pair(c, &lane->inflight, &lane->dirty);
 		code_pair(c, &lane->owner, &lane->half);
 		code_pair(c, &lane->last[0], &lane->last[1]);
-		code_byte(c, &lane->fill);
+		code_pair(c, &lane->fill, &lane->open);
 	}
 	for (unsigned i = 0; i < THREADS; i++) {
 		struct thread *t = &s->threads[i];
 
 		code_pair(c, &t->item, &t->op);
-		code_pair(c, &t->pc, &t->tmp);
+		code_byte(c, &t->pc);
+		code_byte(c, &t->tmp);
 		code_pair(c, &t->dirtied, &t->streaming);
 		code_byte(c, &t->flags);
 	}

@@ -305,7 +305,9 @@ static void print_transactions(const struct scenario *sc)
 					    "free a metadata block",
 					    "journalled store to a metadata block",
 					    "change a field of a word",
-					    "set, directly without J8"};
+					    "set, directly without J8",
+					    "append: data and record with one fence",
+					    "change the data in place"};
 
 	for (unsigned t = 0; t < THREADS; t++) {
 		for (unsigned i = 0; i < ITEMS && sc->items[t][i] != NO_TX; i++) {

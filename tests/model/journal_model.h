@@ -105,6 +105,11 @@ enum rule {
 	J9_CHECKPOINT_TAKES_NO_LOCK,
 	J11_OWN_FENCE,
 	J11_DATA_BEFORE_RECORD,
+	J16_SEAL_BEFORE_CHANGE,
+	J16_SEALED_WHEN_DURABLE,
+	J16_VERIFY_DATA,
+	J16_LAST_RECORD_ONLY,
+	J16_SETTLE_DATA,
 	RULES,
 	RULE_NONE = RULES,
 };
@@ -133,6 +138,9 @@ enum scenario_index {
 	S_FAILED_FLUSH,
 	S_BAD_COPY,
 	S_EADR,
+	S_VOUCH,
+	S_VOUCH_TWICE,
+	S_VOUCH_KILL,
 	SCENARIOS,
 };
 
@@ -154,6 +162,10 @@ enum tx_kind {
 	TX_META,      /* journalled store of `value` to the content of the block that `ptr` names */
 	TX_FIELD, /* `value` under `mask` into a word whose other bits are kept as they were read */
 	TX_DIRECT, /* journalled like the others; without J8 a plain store, flush and fence */
+	TX_APPEND, /* `value` stored to the data word `word`, and ops: one fence, the record vouches for the
+		      word */
+	TX_CHANGE, /* `value` to that word again, in place, if the word `ptr` says that the append was
+		      done; before it a record without changes seals the append's lane */
 };
 
 struct tx {
@@ -210,6 +222,8 @@ enum thread_flag {
 	F_STORED = 4,	 /* a line of its record was stored */
 	F_COMMITTED = 8, /* the fence after the record is done */
 	F_LOADED = 16,	 /* without J2: between the load and the store of a bit operation */
+	F_SEALING = 32,	 /* TX_CHANGE: its steps of a record are for the lane that is open: */
+	F_LANE_1 = 64,	 /* it is lane 1 */
 };
 
 struct thread {
@@ -229,6 +243,7 @@ struct lane {
 	uint8_t fill;
 	uint8_t last[HALVES];
 	uint8_t dirty; /* data lines */
+	uint8_t open;  /* its last durable record, if that is TX_APPEND's: + 1; else 0 */
 };
 
 struct checkpointer {
@@ -292,12 +307,15 @@ enum committer_step {
 	STEP_LOAD_NEXT,
 	STEP_ANNOUNCE,
 	STEP_NUMBER,
+	STEP_VOUCHED_DATA,
 	STEP_RECORD_0,
 	STEP_RECORD_1,
 	STEP_FENCE,
 	STEP_APPLY,
 	STEP_DIRTY_LIST,
 	STEP_CLEAR,
+	STEP_CHANGE,
+	STEP_CHANGE_FENCE,
 	STEP_RELEASE,
 	STEPS,
 };

@@ -46,7 +46,7 @@ const char *phase_name(unsigned phase)
 	    [PHASE_FORMAT_ZERO] = "mkfs: zero the lanes",
 	    [PHASE_FORMAT_SUPER] = "mkfs: fence, store the superblock",
 	    [PHASE_FORMAT_FENCE] = "mkfs: fence",
-	    [PHASE_RECOVER_FLUSH] = "flush and fence the lanes and C",
+	    [PHASE_RECOVER_FLUSH] = "flush and fence the lanes, C and data",
 	    [PHASE_RECOVER_APPLY] = "apply the next record",
 	    [PHASE_RECOVER_STORE_C] = "flush and fence what was applied, store C",
 	    [PHASE_RECOVER_FENCE_C] = "fence C, run",
@@ -180,15 +180,50 @@ static void gaps_check(const struct model *m, struct replay *r)
 		r->refused = true;
 }
 
+static bool data_wrong(const struct model *m, const struct state *s, const struct found *found)
+{
+	const struct tx *tx;
+
+	if (found->tx == OLD_VOLUME_ID)
+		return false;
+	tx = &m->scenario->txs[found->tx];
+	return tx->kind == TX_APPEND && word_read(s, tx->word) != tx->value;
+}
+
+/* Of a lane's records, those from `first` on: the last one counts if its data are there. */
+static void data_check(const struct model *m, const struct state *s, struct replay *r,
+		       unsigned first)
+{
+	unsigned last = r->count;
+
+	if (!rule_on(m, J16_VERIFY_DATA))
+		return;
+	for (unsigned i = first; i < r->count; i++)
+		if (last == r->count || r->records[i].seq > r->records[last].seq)
+			last = i;
+	for (unsigned i = r->count; i-- > first;) {
+		if (i != last && rule_on(m, J16_LAST_RECORD_ONLY))
+			continue;
+		if (data_wrong(m, s, &r->records[i])) {
+			r->count--;
+			r->records[i] = r->records[r->count];
+		}
+	}
+}
+
 /* What recovery reads stays the same until it has stored its own C, so each step may read it anew.
  */
 static void replay_read(const struct model *m, const struct state *s, struct replay *r)
 {
 	memset(r, 0, sizeof(*r));
 	r->c = c_read(m, s);
-	for (unsigned lane = 0; lane < m->scenario->lanes; lane++)
+	for (unsigned lane = 0; lane < m->scenario->lanes; lane++) {
+		unsigned first = r->count;
+
 		for (unsigned half = 0; half < HALVES; half++)
 			half_walk(m, s, lane_line(lane, half, 0, 0), r);
+		data_check(m, s, r, first);
+	}
 	if (rule_on(m, J1_REPLAY_ORDER))
 		sort_by_seq(r);
 	gaps_check(m, r);
@@ -301,6 +336,9 @@ static void recovery_flush(const struct model *m, struct state *s)
 	if (rule_on(m, J4_FLUSH_LANES))
 		for (unsigned i = LINE_LANES; i < LINE_C; i++)
 			line_fence(&s->lines[i]);
+	if (rule_on(m, J16_SETTLE_DATA))
+		for (unsigned b = 0; b < BLOCKS; b++)
+			line_fence(&s->lines[word_line(content_word(b))]);
 	if (rule_on(m, J4_FLUSH_C))
 		for (unsigned copy = 0; copy < 2; copy++)
 			line_fence(&s->lines[c_line(copy)]);

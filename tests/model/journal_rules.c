@@ -95,6 +95,19 @@ const struct rule_info rules[RULES] = {
     [J11_DATA_BEFORE_RECORD] = {"J11-data-before-record",
 				"new data is fenced together with the record that names it", S_BITS,
 				LONE},
+    [J16_SEAL_BEFORE_CHANGE] = {"J16-seal-before-change",
+				"data change while their record is the last of its lane", S_VOUCH,
+				LONE},
+    [J16_SEALED_WHEN_DURABLE] = {"J16-sealed-when-durable",
+				 "a lane counts as sealed when its next record has a number",
+				 S_VOUCH, LONE},
+    [J16_VERIFY_DATA] = {"J16-verify-data", "recovery believes a record whatever its data are",
+			 S_VOUCH, LONE},
+    [J16_LAST_RECORD_ONLY] = {"J16-last-record-only",
+			      "recovery asks for the data of every record, not of each lane's last",
+			      S_VOUCH, LONE},
+    [J16_SETTLE_DATA] = {"J16-settle-data", "recovery trusts data that are only in the cache",
+			 S_VOUCH_KILL, LONE},
 };
 
 #define SET(w, v)                                                                                  \
@@ -112,6 +125,16 @@ const struct rule_info rules[RULES] = {
 #define BLOCK_TX(k, lock_mask, p, v)                                                               \
 	{                                                                                          \
 		.kind = (k), .locks = (lock_mask), .ptr = (p), .value = (v)                        \
+	}
+#define APPEND_TX(lock_mask, v, a)                                                                 \
+	{                                                                                          \
+		.kind = TX_APPEND, .locks = (lock_mask), .op_count = 1, .ops = {a},                \
+		.word = W_CONTENT, .value = (v)                                                    \
+	}
+#define CHANGE_TX(lock_mask, v)                                                                    \
+	{                                                                                          \
+		.kind = TX_CHANGE, .locks = (lock_mask), .ptr = W_X, .word = W_CONTENT,            \
+		.value = (v)                                                                       \
 	}
 #define END NO_TX
 
@@ -331,4 +354,28 @@ const struct scenario scenarios[SCENARIOS] = {
 		.txs = {SET2(1, SET(W_X, 1), SET(W_Y, 1)), SET1(1, SET(W_X, 2)),
 			SET2(2, SET(W_X2, 3), SET(W_Z, 3)), SET1(1, SET(W_X, 4))},
 		.items = {{0, 1, END}, {2, 3, END}}},
+    [S_VOUCH] = {.name = "vouch",
+		 .what = "an append with one fence, its data changed in place by the other committer",
+		 .lanes = 2,
+		 .slots = 1,
+		 .power_failures = 1,
+		 .txs = {APPEND_TX(1, 5, SET(W_X, 1)), SET1(2, SET(W_Z, 3)),
+			 CHANGE_TX(1, 6), SET1(3, SET(W_X, 2)), SET1(2, SET(W_Z, 4))},
+		 .items = {{0, 1, 4, END}, {2, 3, END}}},
+    [S_VOUCH_TWICE] = {.name = "vouch-twice",
+		       .what = "the same with less, and power fails twice",
+		       .lanes = 2,
+		       .slots = 1,
+		       .power_failures = 2,
+		       .txs = {APPEND_TX(1, 5, SET(W_X, 1)), SET1(2, SET(W_Z, 3)),
+			       CHANGE_TX(1, 6), SET1(1, SET(W_Y, 2))},
+		       .items = {{0, 1, END}, {2, 3, END}}},
+    [S_VOUCH_KILL] = {.name = "vouch-kill",
+		      .what = "the same, kill -9, then power fails",
+		      .lanes = 2,
+		      .slots = 1,
+		      .power_failures = 1,
+		      .kills = 1,
+		      .txs = {APPEND_TX(1, 5, SET(W_X, 1)), SET1(2, SET(W_Z, 3)), CHANGE_TX(1, 6)},
+		      .items = {{0, 1, END}, {2, END}}},
 };

@@ -41,9 +41,26 @@ static uint8_t locks_held(const struct model *m, const struct state *s)
 	return held;
 }
 
-static unsigned thread_lane(const struct model *m, unsigned thread)
+static unsigned step_lane(const struct step *st)
 {
-	return thread % m->scenario->lanes;
+	if (st->self->flags & F_SEALING)
+		return st->self->flags & F_LANE_1 ? 1 : 0;
+	return st->thread % st->m->scenario->lanes;
+}
+
+/* The lane whose last record vouches for `word` and can still be replayed; LANES: none. */
+static unsigned lane_open_for(const struct step *st, unsigned word)
+{
+	const struct state *s = st->s;
+
+	for (unsigned lane = 0; lane < LANES; lane++) {
+		unsigned open = s->lanes[lane].open;
+
+		if (open != 0 && st->m->scenario->txs[open - 1].word == word &&
+		    s->records[open - 1].seq > s->c_lanes)
+			return lane;
+	}
+	return LANES;
 }
 
 static void item_finish(struct step *st)
@@ -59,7 +76,7 @@ static void item_finish(struct step *st)
 /* Nothing to do after all; a mutant may have claimed the lane by then. */
 static void item_skip(struct step *st)
 {
-	struct lane *lane = &st->s->lanes[thread_lane(st->m, st->thread)];
+	struct lane *lane = &st->s->lanes[step_lane(st)];
 
 	if (st->self->flags & F_CLAIMED) {
 		lane->inflight = 0;
@@ -208,6 +225,16 @@ static enum outcome step_gather(struct step *st)
 		}
 		st->record->arg = (uint8_t)(entry - 1);
 	}
+	if (st->tx->kind == TX_CHANGE) {
+		unsigned lane = lane_open_for(st, st->tx->word);
+
+		if (word_read(st->s, st->tx->ptr) == 0) { /* a crash took the append with it */
+			item_skip(st);
+			return STEPPED;
+		}
+		if (lane < LANES && rule_on(st->m, J16_SEAL_BEFORE_CHANGE))
+			st->self->flags |= (uint8_t)(F_SEALING | (lane == 1 ? F_LANE_1 : 0));
+	}
 	if (done != STEPPED)
 		return done;
 	if (tx_frees(st->tx) && !rule_on(st->m, J2_HELD_UNTIL_COMMIT))
@@ -232,6 +259,27 @@ static enum outcome step_data(struct step *st)
 	return STEPPED;
 }
 
+static void data_store(struct step *st)
+{
+	word_store(st->m, st->s, st->tx->word, st->tx->value);
+	st->self->streaming |= (uint8_t)(1u << st->tx->word / WORDS_PER_LINE);
+	st->media = true;
+}
+
+/* Behind the end of file: nobody was promised anything. */
+static enum outcome step_vouched_data(struct step *st)
+{
+	data_store(st);
+	return STEPPED;
+}
+
+static enum outcome step_change(struct step *st)
+{
+	st->s->promised[st->tx->word] = ANY_VALUE;
+	data_store(st);
+	return STEPPED;
+}
+
 static void streaming_fence(struct step *st)
 {
 	for (unsigned i = 0; i < DATA_LINES; i++)
@@ -250,13 +298,25 @@ static enum outcome step_data_fence(struct step *st)
 	return STEPPED;
 }
 
+static enum outcome step_change_fence(struct step *st)
+{
+	streaming_fence(st);
+	st->s->promised[st->tx->word] = st->tx->value;
+	st->media = true;
+	return STEPPED;
+}
+
 /* Claim the lane with room for the record; a committer that finds none has let go of the lane and
  * waits. */
 static enum outcome step_claim(struct step *st)
 {
-	struct lane *lane = &st->s->lanes[thread_lane(st->m, st->thread)];
+	struct lane *lane = &st->s->lanes[step_lane(st)];
 	bool full = lane->fill == st->m->scenario->slots;
 
+	if ((st->self->flags & F_SEALING) && lane_open_for(st, st->tx->word) == LANES) {
+		st->self->flags &= (uint8_t) ~(F_SEALING | F_LANE_1); /* another record or C did it */
+		return STEPPED;
+	}
 	if (lane->owner != 0)
 		return BLOCKED;
 	if (full && lane->last[lane->half ^ 1] > st->s->c_lanes && rule_on(st->m, J7_HALF_REUSE))
@@ -276,7 +336,7 @@ static enum outcome step_announce(struct step *st)
 {
 	uint8_t value = rule_on(st->m, J1_ANNOUNCE_BEFORE_NUMBER) ? st->self->tmp : st->record->seq;
 
-	st->s->lanes[thread_lane(st->m, st->thread)].inflight = value;
+	st->s->lanes[step_lane(st)].inflight = value;
 	st->self->tmp = 0;
 	return STEPPED;
 }
@@ -289,12 +349,14 @@ static enum outcome step_number(struct step *st)
 	}
 	st->record->seq = st->s->next;
 	st->s->next++;
+	if (!rule_on(st->m, J16_SEALED_WHEN_DURABLE))
+		st->s->lanes[step_lane(st)].open = 0;
 	return STEPPED;
 }
 
 static struct line *record_line(struct step *st, unsigned part)
 {
-	unsigned index = thread_lane(st->m, st->thread);
+	unsigned index = step_lane(st);
 	const struct lane *lane = &st->s->lanes[index];
 
 	return &st->s->lines[lane_line(index, lane->half, lane->fill - 1u, part)];
@@ -302,7 +364,7 @@ static struct line *record_line(struct step *st, unsigned part)
 
 static enum outcome step_record_0(struct step *st)
 {
-	struct lane *lane = &st->s->lanes[thread_lane(st->m, st->thread)];
+	struct lane *lane = &st->s->lanes[step_lane(st)];
 
 	if (lane->fill == st->m->scenario->slots) {
 		lane->half ^= 1;
@@ -377,7 +439,7 @@ static enum outcome step_apply(struct step *st)
 
 static enum outcome step_dirty_list(struct step *st)
 {
-	struct lane *lane = &st->s->lanes[thread_lane(st->m, st->thread)];
+	struct lane *lane = &st->s->lanes[step_lane(st)];
 	uint8_t lines = st->self->dirtied;
 
 	/* Without the rule a line that this pass of the checkpoint has taken counts as still
@@ -389,15 +451,23 @@ static enum outcome step_dirty_list(struct step *st)
 	return STEPPED;
 }
 
+/* A record that only seals lets go of the lane with it. */
 static enum outcome step_clear(struct step *st)
 {
-	st->s->lanes[thread_lane(st->m, st->thread)].inflight = 0;
+	struct lane *lane = &st->s->lanes[step_lane(st)];
+
+	lane->inflight = 0;
+	lane->open = st->tx->kind == TX_APPEND ? (uint8_t)(st->tx_index + 1) : 0;
+	if (st->self->flags & F_SEALING) {
+		lane->owner = 0;
+		st->self->flags &= (uint8_t) ~(F_SEALING | F_LANE_1 | F_CLAIMED);
+	}
 	return STEPPED;
 }
 
 static enum outcome step_release(struct step *st)
 {
-	struct lane *lane = &st->s->lanes[thread_lane(st->m, st->thread)];
+	struct lane *lane = &st->s->lanes[step_lane(st)];
 	bool busy = st->tx->kind == TX_FREE_META && rule_on(st->m, J2_METADATA_BUSY);
 
 	if (busy)
@@ -423,19 +493,29 @@ static const struct {
     [STEP_LOAD_NEXT] = {"load next", step_load_next},
     [STEP_ANNOUNCE] = {"lane.inflight = it", step_announce},
     [STEP_NUMBER] = {"seq = next++", step_number},
+    [STEP_VOUCHED_DATA] = {"store the data", step_vouched_data},
     [STEP_RECORD_0] = {"store the first record line", step_record_0},
     [STEP_RECORD_1] = {"store the last one", step_record_1},
     [STEP_FENCE] = {"fence: committed", step_fence},
     [STEP_APPLY] = {"apply in place", step_apply},
     [STEP_DIRTY_LIST] = {"publish the dirty list", step_dirty_list},
     [STEP_CLEAR] = {"lane.inflight = 0", step_clear},
+    [STEP_CHANGE] = {"store over the data", step_change},
+    [STEP_CHANGE_FENCE] = {"fence them", step_change_fence},
     [STEP_RELEASE] = {"release lane and locks", step_release},
 };
 
-static bool step_applies(const struct model *m, const struct tx *tx, enum committer_step step)
+static bool step_applies(const struct model *m, const struct tx *tx, const struct thread *self,
+			 enum committer_step step)
 {
 	bool direct = tx->kind == TX_DIRECT && !rule_on(m, J8_ALWAYS_JOURNALLED);
 
+	if (step == STEP_VOUCHED_DATA)
+		return tx->kind == TX_APPEND;
+	if (step == STEP_CHANGE || step == STEP_CHANGE_FENCE)
+		return tx->kind == TX_CHANGE;
+	if (tx->kind == TX_CHANGE && step >= STEP_CLAIM && step <= STEP_CLEAR)
+		return (self->flags & F_SEALING) != 0 && step != STEP_APPLY;
 	if (step == STEP_DATA || step == STEP_DATA_FENCE)
 		return direct || tx->kind == TX_ALLOC;
 	if (direct)
@@ -459,7 +539,7 @@ static void pc_advance(struct step *st)
 {
 	do
 		st->self->pc++;
-	while (!step_applies(st->m, st->tx, st->m->order[st->self->pc]));
+	while (!step_applies(st->m, st->tx, st->self, st->m->order[st->self->pc]));
 }
 
 static enum outcome run_one(struct step *st)
