@@ -31,8 +31,8 @@ status 0 "$hf" bench --quick --rows media,data "$vol"
 grep -q '^overwrite 4 KiB, random, huge leaf .*<= 1.08' "$t/out" && grep -q '^append 4 KiB into frames ' "$t/out" || wrong "the table lacks rows"
 grep -q 'create, among' "$t/out" && wrong "it measured what was not asked for"
 awk -f "$(dirname "$0")/tables.awk" "$t/out" >"$t/tables"
-for row in '[|] overwrite 4 KiB, random, huge leaf [|] [0-9.]+ [nu]s [|] [0-9.]+ [|] [0-9.]+ to [0-9.]+ [|] 1[.]08(, missed)? [|] copy [+] fence [|]' \
-	'[|] read, sequential, blocks ([|] [0-9.]+ [nu]s, [0-9.]+ ){5}[|]' '[|] append 4 KiB into frames ([|] [0-9.]+ ){4}[|]'; do
+for row in '[|] overwrite 4 KiB, random, huge leaf [|] [0-9.]+ [num]s [|] [0-9.]+ [|] [0-9.]+ to [0-9.]+ [|] 1[.]08(, missed)? [|] copy [+] fence [|]' \
+	'[|] read, sequential, blocks ([|] [0-9.]+ [num]s, [0-9.]+ ){5}[|]' '[|] append 4 KiB into frames ([|] [0-9.]+ ){4}[|]'; do
 	grep -qxE "$row" "$t/tables" || wrong "tables.awk makes no row '$row'"
 done
 status 0 "$hf" bench --quick --json --rows=space --rows=views "$vol"
