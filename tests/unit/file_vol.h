@@ -71,6 +71,20 @@ static inline bool vol_is_mapping(const char *line)
 	return strstr(line, "memfd:holdfast") || (device && strstr(line, device));
 }
 
+/* Mappings of the medium in this process. */
+static inline unsigned vol_mappings(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	unsigned n = 0;
+	char line[512];
+
+	while (maps && fgets(line, sizeof(line), maps))
+		n += vol_is_mapping(line);
+	if (maps)
+		fclose(maps);
+	return n;
+}
+
 static inline void vol_format(const char *path, uint64_t bytes)
 {
 	struct hf_format_options o = {

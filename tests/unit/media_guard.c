@@ -1,6 +1,7 @@
 #include "media/arch.h"
 #include "media/guard.h"
 #include "media/pm_impl.h"
+#include "child.h"
 #include "cunit_main.h"
 
 #include <fcntl.h>
@@ -11,7 +12,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define VOLUME (2 * (uint64_t)HF_FRAME_SIZE)
@@ -242,18 +242,6 @@ static void test_threads(void)
 static uint8_t *dead;
 static sigjmp_buf jump;
 static volatile sig_atomic_t seen_sig, seen_info, seen_mask;
-
-/* The exit status of a child that runs fn: its return value, or 128 + the signal. */
-static int run_child(int (*fn)(void))
-{
-	int status;
-	pid_t pid = fork();
-
-	if (pid == 0)
-		_exit(fn());
-	waitpid(pid, &status, 0);
-	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-}
 
 static void reset_handlers(void)
 {

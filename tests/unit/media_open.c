@@ -2,6 +2,7 @@
 #include "media/place.h"
 #include "media/pm_impl.h"
 #include "media/probe.h"
+#include "child.h"
 #include "cunit_main.h"
 #include "media_disk.h"
 
@@ -403,17 +404,6 @@ static int child_looks(void)
 	while (f && fgets(line, sizeof(line), f))
 		found += strstr(line, "memfd:holdfast") != NULL;
 	return f ? found : 99;
-}
-
-static int run_child(int (*fn)(void))
-{
-	int status;
-	pid_t pid = fork();
-
-	if (pid == 0)
-		_exit(fn());
-	waitpid(pid, &status, 0);
-	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
 static void test_fork(void)

@@ -1,13 +1,13 @@
 /* Plain loads and stores of bad media: a page of ones, the note, fences that fail; what is the program's stays its own. */
 #include "media/guard.h"
 #include "media/pm_impl.h"
+#include "child.h"
 #include "cunit_main.h"
 
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define VOLUME (2 * (uint64_t)HF_FRAME_SIZE)
@@ -254,17 +254,6 @@ static int child_forked(void)
 	if (mmap(parents->base, PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
 		return 2;
 	return *(volatile uint8_t *)parents->base ? 3 : 4;
-}
-
-static int run_child(int (*fn)(void))
-{
-	int status;
-	pid_t pid = fork();
-
-	if (pid == 0)
-		_exit(fn());
-	waitpid(pid, &status, 0);
-	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
 static void test_not_ours(void)

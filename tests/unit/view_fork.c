@@ -37,26 +37,12 @@ static void end(struct all *a)
 	OK(hf_unmount(&a->vol));
 }
 
-/* Mappings of the medium, and whether the arena is there. */
-static unsigned inherited(void)
-{
-	FILE *maps = fopen("/proc/self/maps", "r");
-	unsigned n = 0;
-	char line[512];
-
-	while (maps && fgets(line, sizeof(line), maps))
-		n += vol_is_mapping(line);
-	if (maps)
-		fclose(maps);
-	return n;
-}
-
 static int child_touches(void *arg)
 {
 	struct all *a = arg;
 	char c;
 
-	if (inherited())
+	if (vol_mappings())
 		return 1;
 	if (touch_get(SLOT(a->p, 1)) != -SIGSEGV || touch_get(SLOT(a->p, 2)) != -SIGSEGV ||
 	    touch_get(SLOT(a->p, 6)) != -SIGSEGV || touch_get(SLOT(a->p, 9)) != -SIGSEGV)
@@ -216,7 +202,7 @@ static void *map_and_revoke(void *arg)
 static int child_looks(void *arg)
 {
 	(void)arg;
-	return (int)inherited();
+	return (int)vol_mappings();
 }
 
 static void rule_T6_fork_while_mapping(void)

@@ -106,19 +106,6 @@ static void test_map_limit_is_told(void)
 }
 
 /* What could not be unmapped at the limit is unmapped later. */
-static unsigned media_mappings(void)
-{
-	FILE *maps = fopen("/proc/self/maps", "r");
-	unsigned n = 0;
-	char line[512];
-
-	while (maps && fgets(line, sizeof(line), maps))
-		n += vol_is_mapping(line);
-	if (maps)
-		fclose(maps);
-	return n;
-}
-
 static void test_nothing_stays_mapped(void)
 {
 	hf_volume *vol = vol_memory(64 * MIB);
@@ -126,7 +113,7 @@ static void test_nothing_stays_mapped(void)
 	hf_view *v, *v2;
 	uint8_t *p, *area;
 
-	CU_ASSERT_EQUAL(media_mappings(), 1);
+	CU_ASSERT_EQUAL(vol_mappings(), 1);
 	p = view_at(f, 0, 8 * FRM, VIEW_RW, WAIT_NONE, &v);
 	OK(hf_view_populate(v, FRM, 6 * FRM, true));
 	view_at(f, 0, FRM, VIEW_RW, WAIT_NONE, &v2);
@@ -136,7 +123,7 @@ static void test_nothing_stays_mapped(void)
 	if (area)
 		limit_give(area);
 	OK(hf_view_unmap(&v2));
-	CU_ASSERT_EQUAL(media_mappings(), 1);
+	CU_ASSERT_EQUAL(vol_mappings(), 1);
 	OK(hf_close(&f));
 	OK(hf_unmount(&vol));
 }
