@@ -4,6 +4,7 @@
 #include "media/poison.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <ucontext.h>
 
 static const int guard_signals[] = {SIGSEGV, SIGBUS};
@@ -114,11 +115,13 @@ static void guard_at_fork(void)
 int guard_install(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	static bool installed;
+	static _Atomic bool installed;
 	struct sigaction sa = {.sa_sigaction = guard_handler,
 			       .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK | SA_RESTART};
 	int err = 0;
 
+	if (atomic_load_explicit(&installed, memory_order_acquire))
+		return 0;
 	sigfillset(&sa.sa_mask);
 	for (int i = 0; i < GUARD_SIGNALS; i++)
 		sigdelset(&sa.sa_mask, guard_signals[i]);
@@ -130,7 +133,8 @@ int guard_install(void)
 		    sigaction(guard_signals[i], &sa, NULL) != 0)
 			err = err_set(-errno, "cannot install the fault handler: errno %d", errno);
 	}
-	installed = installed || !err;
+	if (!err)
+		atomic_store_explicit(&installed, true, memory_order_release);
 	pthread_mutex_unlock(&guard_mutex);
 	return err;
 }
