@@ -137,6 +137,8 @@ struct write {
 	uint64_t pos, end;
 	bool little, in_place; /* in_place: a part has blocks already */
 	bool vouched;	       /* the record vouches for the data: one fence */
+	uint64_t known_at;     /* where step 1 met the first run that has blocks, for step 3: most writes have one */
+	struct data_run known;
 };
 
 enum write_way {
@@ -284,6 +286,10 @@ static int write_new(struct write *w)
 		return err;
 	if (run.hole)
 		return write_hole(w, run.bytes);
+	if (!w->in_place) {
+		w->known_at = w->pos;
+		w->known = run;
+	}
 	src_advance(&w->src, run.bytes);
 	w->pos += run.bytes;
 	w->in_place = true;
@@ -304,6 +310,15 @@ static int write_new_all(struct write *w, uint64_t off)
 	return ret;
 }
 
+static int write_run(const struct write *w, struct data_run *run)
+{
+	if (w->pos != w->known_at)
+		return data_run(w->in, w->pos, w->end, run);
+	*run = w->known;
+	run->bytes = min_u64(run->bytes, w->end - w->pos); /* the write may have become shorter */
+	return 0;
+}
+
 /* Step 3. w->pos: how far it got. */
 static int write_old_all(struct write *w)
 {
@@ -311,7 +326,7 @@ static int write_old_all(struct write *w)
 	int err = 0;
 
 	for (; w->pos < w->end && !err; w->pos += err ? 0 : run.bytes) {
-		err = data_run(w->in, w->pos, w->end, &run);
+		err = write_run(w, &run);
 		if (err)
 			break;
 		if (run.hole) {
@@ -360,6 +375,7 @@ static int64_t write_batch(struct inode *in, const struct write_src *src, uint64
 	w.end = off + len;
 	w.little = len <= WRITE_PREPARE;
 	w.in_place = false;
+	w.known_at = UINT64_MAX;
 	batch_begin(&w.b, in, way == WRITE_FEW_RUNS ? BATCH_RUNS_RETRY : BATCH_RUNS);
 	if (off < w.size)
 		ret = inode_seal(in);
