@@ -124,6 +124,10 @@ void apply_bits(struct pm *pm, uint64_t bit, uint64_t count, bool set)
 {
 	uint64_t word = bit / 64 * 8, in_word = bit % 64, n;
 
+	if (!set && count == HF_LINE * 8 && bit % count == 0) { /* a frame that is freed */
+		pm_zero_line(pm, MOFF(word));
+		return;
+	}
 	if (in_word != 0 || count < 64) {
 		n = min_u64(64 - in_word, count);
 		bits_in_word(pm, word, (n == 64 ? ~0ull : (1ull << n) - 1) << in_word, set);

@@ -220,6 +220,13 @@ static inline void pm_store(struct pm *pm, moff_t off, const void *src, uint64_t
 		memcpy(pm->base + off.v, src, len);
 }
 void pm_zero(struct pm *pm, moff_t off, uint64_t len);
+static inline void pm_zero_line(struct pm *pm, moff_t off)
+{
+	if (__builtin_expect(pm->hook != NULL, 0))
+		pm_zero(pm, off, HF_LINE);
+	else
+		memset(pm->base + off.v, 0, HF_LINE);
+}
 
 /* ---- non-temporal stores: durable after pm_fence. Any alignment and length: edge lines that an NT store cannot cover
  * are stored and flushed, never merged with bytes outside [off, off+len). src may not fault: that kills the process

@@ -219,6 +219,11 @@ static void test_bits(void)
 			uint64_t bit = rng_below(&r, 1024 - len);
 			bool on = rng_below(&r, 2);
 
+			if (rng_below(&r, 4) == 0) { /* lines */
+				len = 512;
+				bit = 512 * rng_below(&r, 2);
+			}
+
 			if (on)
 				txn_bits_set(t, v.geo.alloc_off.v * 8 + bit, len);
 			else
