@@ -114,7 +114,7 @@ void data_remember(struct lane *l, const uint8_t *p, uint32_t n)
 		if (FMT_ITEM_KIND(le64_get(w[0])) != FMT_ITEM_DATA)
 			continue;
 		memcpy(w, p, sizeof(w));
-		HF_ASSERT(l->ndata < HF_COUNT(l->data));
+		HF_ASSERT(l->ndata < sizeof(l->data) / sizeof(l->data[0]));
 		l->data[l->ndata].off = MOFF(FMT_ITEM_OFF(le64_get(w[0])));
 		l->data[l->ndata].len = (uint32_t)le64_get(w[1]);
 		l->data[l->ndata++].hash = le64_get(w[2]);
