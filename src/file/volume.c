@@ -380,7 +380,8 @@ static int volume_take_apart(struct hf_volume *vol)
 	return err;
 }
 
-/* Who waited for the last pin may not be out yet when the pin is gone. */
+/* Looked at before the users are counted and after: a call that is under way may still leave an open file behind, and one that has
+ * counted its use down, or waited for the last pin, may not be out yet. */
 static bool volume_held(struct hf_volume *vol)
 {
 	for (uint32_t i = 0; i < GATE_SLOTS; i++)
@@ -403,6 +404,7 @@ static uint64_t volume_files(struct hf_volume *vol)
 
 int volume_close(struct hf_volume *vol)
 {
+	bool held = volume_held(vol);
 	uint64_t files = volume_files(vol);
 	uint32_t dirs = atomic_load(&vol->dirs);
 	struct fs *fs = &vol->fs;
@@ -415,7 +417,7 @@ int volume_close(struct hf_volume *vol)
 			       "views",
 			       fs->pm->path, (unsigned long long)files, dirs, (unsigned long long)pins,
 			       (unsigned long long)views);
-	if (volume_held(vol))
+	if (held || volume_held(vol))
 		return err_set(-EBUSY, "%s: in use: calls are under way in other threads",
 			       fs->pm->path);
 	/* Of a volume that had stopped before, the call that stopped it has been told. */
@@ -450,7 +452,7 @@ void volume_let_go(struct hf_volume *vol)
 {
 	uint32_t forced = VOLUME_FORCED;
 
-	if (atomic_load(&vol->forced) != VOLUME_FORCED || volume_users(vol) || volume_held(vol))
+	if (atomic_load(&vol->forced) != VOLUME_FORCED || volume_held(vol) || volume_users(vol) || volume_held(vol))
 		return;
 	if (atomic_compare_exchange_strong(&vol->forced, &forced, VOLUME_GONE))
 		volume_take_apart(vol);
