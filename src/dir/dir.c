@@ -247,6 +247,9 @@ static int dir_bucket_list(const struct dir_bucket *b, uint64_t from, struct dir
 			continue;
 		for (i = l->n; i > 0 && l->at[i - 1].key > e.key; i--)
 			l->at[i] = l->at[i - 1];
+		if (i > 0 && l->at[i - 1].key == e.key)
+			return err_set(-EUCLEAN, "directory %llu, bucket in block %llu, slot %u: another entry has its key",
+				       (unsigned long long)b->id.dir.v, (unsigned long long)b->id.blk.v, slot);
 		l->at[i].key = e.key;
 		l->at[i].slot = (uint8_t)slot;
 		l->n++;

@@ -345,6 +345,17 @@ static void test_misplaced(void)
 	store_tags(b[0], &tags);
 	CU_ASSERT_EQUAL(iteration(dir, &t, 10), 1);
 	*b[0] = was[0];
+	/* An entry twice in its own bucket: two that have one position. */
+	bucket_tags_load(&was[0].head, &tags);
+	from = 0;
+	while (bucket_tag(&tags, from) < 2 || bucket_entry_run(&tags, from) > 1)
+		from++;
+	b[0]->slot[to] = was[0].slot[from];
+	bucket_tag_put(&tags, to, bucket_tag(&tags, from));
+	store_tags(b[0], &tags);
+	CU_ASSERT_EQUAL(iteration(dir, &t, 10), 1);
+	CU_ASSERT_EQUAL(iteration(dir, &t, 1), 1);
+	*b[0] = was[0];
 	CU_ASSERT_EQUAL(lookups(dir, &t), 0);
 	inode_put(dir);
 	dvol_close(&d);
