@@ -187,22 +187,21 @@ struct runs {
 	uint64_t at; /* blocks of run that are pieces already */
 };
 
-/* The next piece, if it lies in g. */
-static bool runs_next(struct runs *r, const struct group *g, struct piece *p, uint64_t *fblk)
+/* The next piece, if it lies before block 'end', where its group ends. */
+static bool runs_next(struct runs *r, uint64_t end, struct piece *p, uint64_t *fblk)
 {
-	uint64_t first, left;
+	const struct space_run *run = r->run;
+	uint64_t first, left, n;
 
-	if (r->run == r->end || r->run->first.v + r->at >= group_end_block(g))
+	if (run == r->end || run->first.v + r->at >= end)
 		return false;
-	first = r->run->first.v + r->at;
-	left = r->run->n - r->at;
-	*fblk = r->run->fblk.v + r->at;
-	*p = (struct piece){first, min_u64(left, group_end_block(g) - first), 0};
-	r->at += p->n;
-	if (p->n == left) {
-		r->run++;
-		r->at = 0;
-	}
+	first = run->first.v + r->at;
+	left = run->n - r->at;
+	n = min_u64(left, end - first);
+	*fblk = run->fblk.v + r->at;
+	*p = (struct piece){first, n, 0};
+	r->at = n == left ? 0 : r->at + n;
+	r->run = n == left ? run + 1 : run;
 	return true;
 }
 
@@ -212,13 +211,12 @@ static int group_check_locked(struct freed *f, struct group *g, struct runs *r,
 {
 	struct words at = {.g = g, .fn = frames_word_owned_locked, .ok = true};
 	struct piece *p = &f->piece[f->n];
-	uint64_t fblk, frame = FRAMES_NONE;
+	uint64_t fblk, end = group_end_block(g), frame = FRAMES_NONE;
 	uint32_t masks = 0, records = 0;
 	bool counted;
 	int err = 0;
 
-	for (; !err && runs_next(r, g, p, &fblk); p++) {
-		f->n++;
+	for (; !err && runs_next(r, end, p, &fblk); p++) {
 		if (!table_check(f->s, p, &counted))
 			err = not_owned(p);
 		else if (piece_is_frames(p))
@@ -229,6 +227,7 @@ static int group_check_locked(struct freed *f, struct group *g, struct runs *r,
 			err = piece_record(f->s, g, p, what, fblk);
 		records += p->rec != 0;
 	}
+	f->n = (uint32_t)(p - f->piece);
 	words_end(&at);
 	if (!err && !at.ok)
 		err = not_owned(p - 1);
@@ -241,7 +240,9 @@ static void group_hold_locked(struct freed *f, struct group *g, uint32_t from)
 {
 	struct words at = {.g = g, .fn = word_hold};
 
-	for (const struct piece *p = &f->piece[from]; p < &f->piece[f->n]; p++) {
+	const struct piece *p = &f->piece[from], *end = &f->piece[f->n];
+
+	for (; p < end; p++) {
 		if (piece_is_frames(p))
 			words_add(&at, p);
 		else
@@ -294,11 +295,12 @@ static void freed_end(struct freed *f, jseq_t seq, enum txn_outcome outcome)
 
 	while (p < end) {
 		struct group *g = space_group_of(f->s, p->first / HF_BLOCKS_PER_FRAME);
+		uint64_t group_end = group_end_block(g);
 		struct words at = {.g = g,
 				   .fn = outcome == TXN_COMMITTED ? word_release : word_unhold};
 
 		mtx_lock(&g->lock);
-		for (; p < end && p->first < group_end_block(g); p++) {
+		for (; p < end && p->first < group_end; p++) {
 			if (!p->rec && piece_is_frames(p))
 				words_add(&at, p);
 			else
