@@ -5,6 +5,7 @@
 #ifndef HF_BASE_LOCK_H
 #define HF_BASE_LOCK_H
 
+#include "base/sanitize.h"
 #include "base/types.h"
 #include <stdatomic.h>
 
@@ -258,7 +259,7 @@ static inline void rwl_wrunlock(struct rwl *l)
  * are atomic order themselves. */
 static inline void lock_fence_loads(void)
 {
-#ifndef __SANITIZE_THREAD__
+#if !HF_TSAN
 	atomic_thread_fence(memory_order_acquire);
 #endif
 }

@@ -3,11 +3,12 @@
 #include "file/iov.h"
 #include "file/user_buffer.h"
 #include "media/guard.h"
+#include "base/sanitize.h"
 
 #include <stdlib.h>
 
 /* More is worth a lock: a writer would have it read twice. ThreadSanitizer would tell of the races that are meant. */
-#ifdef __SANITIZE_THREAD__
+#if HF_TSAN
 #define READ_FREE_MAX 0u
 #else
 #define READ_FREE_MAX (64u << 10)

@@ -3,6 +3,7 @@
 #include "media/place.h"
 #include "media/pm_impl.h"
 #include "media/poison.h"
+#include "base/sanitize.h"
 
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -163,12 +164,7 @@ static int pm_pmem2_attach(struct pm *pm)
 
 /* libpmem2 1.12 loses the node that a map had in its tree (144 bytes per map) when the map is
  * deleted. Under AddressSanitizer every program with this layer would fail for it. */
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define PM_LEAK_CHECKED 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(PM_LEAK_CHECKED)
+#if HF_ASAN
 const char *__lsan_default_suppressions(void) __attribute__((visibility("default")));
 const char *__lsan_default_suppressions(void)
 {

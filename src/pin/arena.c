@@ -3,18 +3,14 @@
  * Reserved without access and without memory behind it. What is in it is never inherited by a
  * child (I-VIEW-6): a mapping is made and marked under map_lock, which fork takes. */
 #include "pin/view_int.h"
+#include "base/sanitize.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
 /* ThreadSanitizer knows of 1.5 TiB of addresses for mappings, and keeps shadows of all of them. */
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define ARENA_SMALL 1
-#endif
-#endif
-#if defined(__SANITIZE_THREAD__) || defined(ARENA_SMALL)
+#if HF_TSAN
 #define ARENA_BYTES_MAX (16ull << 30)
 #else
 #define ARENA_BYTES_MAX (16ull << 40)

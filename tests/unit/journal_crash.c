@@ -8,12 +8,13 @@
 #include "cunit_main.h"
 #include "journal_sim.h"
 #include "journal/internal.h"
+#include "base/sanitize.h"
 
 #define VOLUME	    (4ull << 20)
 #define AREA_BLOCKS 8u /* what transactions change, from first_data on */
 #define AREA_BYTES  (AREA_BLOCKS * HF_BLOCK_SIZE)
 #define BITS_BYTES  128u /* two frames' lines */
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#if HF_TSAN || HF_ASAN
 #define SCALE 4u /* copying the devices is slow there */
 #else
 #define SCALE 1u

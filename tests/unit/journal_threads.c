@@ -3,6 +3,7 @@
 #include "cunit_main.h"
 #include "journal_sim.h"
 #include "journal/internal.h"
+#include "base/sanitize.h"
 
 #include <sched.h>
 #include <time.h>
@@ -10,17 +11,6 @@
 #define THREADS 3u
 #define WORDS	24u /* of each thread */
 #define SHARED	16u /* words of bits that all share: bit of thread t is t * 7 */
-
-#if defined(__SANITIZE_THREAD__)
-#define UNDER_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define UNDER_TSAN 1
-#endif
-#endif
-#ifndef UNDER_TSAN
-#define UNDER_TSAN 0
-#endif
 
 struct world;
 struct worker {
@@ -156,7 +146,7 @@ static void stress(bool large, bool checkpoints, unsigned ring)
 {
 	struct pm_open_args line = {.force_gran = true, .gran = PM_LINE};
 	struct world *w = calloc(1, sizeof(*w));
-	uint64_t todo = UNDER_TSAN ? 4000 : 20000;
+	uint64_t todo = HF_TSAN ? 4000 : 20000;
 	struct journal_stat st;
 
 	w->large = large;
@@ -247,7 +237,7 @@ static void test_fail_under_way(void)
 	pthread_t th;
 	int eio = 0;
 
-	if (UNDER_TSAN) {
+	if (HF_TSAN) {
 		free(w);
 		return;
 	}
@@ -346,7 +336,7 @@ static void test_crash(void)
 {
 	uint64_t total = 0;
 
-	if (UNDER_TSAN)
+	if (HF_TSAN)
 		return;
 	for (uint64_t seed = 1; seed <= 3; seed++) {
 		struct world *w = calloc(1, sizeof(*w));

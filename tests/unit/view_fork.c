@@ -2,6 +2,7 @@
 #include "file/volume.h"
 #include "pin/view.h"
 #include "view_vol.h"
+#include "base/sanitize.h"
 
 /* The exit code of fn in a child; 200 + signal if it was killed. */
 static int in_child(int (*fn)(void *arg), void *arg)
@@ -97,16 +98,7 @@ static void rule_T6_child_is_killed(void)
 
 /* gcc 12's AddressSanitizer does not take its allocator's locks at a fork: a child that is born while other threads
  * allocate waits for one of them, now and then. */
-#if defined(__SANITIZE_ADDRESS__)
-#define ALLOCATOR_FORKS_BADLY true
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define ALLOCATOR_FORKS_BADLY true
-#endif
-#endif
-#ifndef ALLOCATOR_FORKS_BADLY
-#define ALLOCATOR_FORKS_BADLY false
-#endif
+#define ALLOCATOR_FORKS_BADLY (HF_ASAN != 0)
 
 struct opener {
 	struct all *a;

@@ -1,20 +1,11 @@
 /* Views at the limit of mappings (vm.max_map_count), which the test reaches for its own process. */
 #include "view_vol.h"
+#include "base/sanitize.h"
 
 #include <sys/mman.h>
 
 /* The sanitizers need mappings of their own. */
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-#define LIMIT_NOT_HERE 1
-#endif
-#endif
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define LIMIT_NOT_HERE 1
-#endif
-#ifndef LIMIT_NOT_HERE
-#define LIMIT_NOT_HERE 0
-#endif
+#define LIMIT_NOT_HERE (HF_TSAN || HF_ASAN)
 
 static void limit_punch(hf_file *f, uint64_t off, uint64_t len)
 {
