@@ -167,20 +167,32 @@ static struct state state_of(struct mv *v)
 			      le64_get(inode_media(&v->in)->blocks)};
 }
 
+/* Snapshots at each fence from here on; the checkpoint's thread has fences too. */
+static void snapshots(bool on)
+{
+	pthread_mutex_lock(&dev.lock);
+	if (on)
+		dev.n_snaps = 0;
+	dev.snapping = on;
+	pthread_mutex_unlock(&dev.lock);
+}
+
+static void snapshot_now(void)
+{
+	pthread_mutex_lock(&dev.lock);
+	take_snapshot();
+	pthread_mutex_unlock(&dev.lock);
+}
+
 /* One operation with a crash at each of its fences, and one when it has returned. */
 static void crash_op(struct mv *v, struct mr *r, unsigned seen[3])
 {
 	struct state before = state_of(v), after;
 	int err, is;
 
-	pthread_mutex_lock(&dev.lock);
-	dev.n_snaps = 0;
-	dev.snapping = true;
-	pthread_mutex_unlock(&dev.lock);
+	snapshots(true);
 	err = mr_do(v, r);
-	pthread_mutex_lock(&dev.lock);
-	dev.snapping = false;
-	pthread_mutex_unlock(&dev.lock);
+	snapshots(false);
 	if (!err)
 		mr_model(&v->model, r);
 	after = state_of(v);
@@ -197,9 +209,7 @@ static void crash_op(struct mv *v, struct mr *r, unsigned seen[3])
 	free(after.model.p);
 	before = state_of(v);
 	/* What has returned is on the media. */
-	pthread_mutex_lock(&dev.lock);
-	take_snapshot();
-	pthread_mutex_unlock(&dev.lock);
+	snapshot_now();
 	CU_ASSERT_EQUAL_FATAL(recover(dev.snap[0], v->in.off, &before, &before, false), 0);
 	free(dev.snap[0]);
 	dev.n_snaps = 0;
@@ -280,10 +290,10 @@ static void test_truncate(void)
 	for (uint64_t i = 0; i < 1500; i++)
 		mv_insert(&v, i * 1999 % 1500 * 400, 1);
 	for (; !r.done; steps++) {
-		dev.snapping = true;
+		snapshots(true);
 		mv_must(mr_do(&v, &r), "truncate");
-		dev.snapping = false;
-		take_snapshot();
+		snapshots(false);
+		snapshot_now();
 		for (unsigned i = 0; i < dev.n_snaps; i++) {
 			truncate_rest(dev.snap[i], &v, empty);
 			free(dev.snap[i]);
