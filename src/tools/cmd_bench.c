@@ -151,11 +151,16 @@ static int bench_room(struct bench *b)
 {
 	uint64_t need = b->quick ? BENCH_QUICK_NEEDS : BENCH_NEEDS;
 	struct hf_statfs s;
+	struct hf_stat st;
 	char text[32];
 	int err = hf_statfs(b->vol, &s);
 
 	if (err)
 		return tool_fail(err, "statfs");
+	if (hf_stat(b->vol, RAW_FILE, &st) == 0) {
+		tool_error("the volume has " RAW_FILE ": an earlier run was interrupted. Remove what is named /bench.* ('holdfast rm -r')");
+		return EXIT_FAILED;
+	}
 	if (s.frames_free * HF_FRAME_SIZE >= need)
 		return EXIT_OK;
 	tool_error("the volume has too little free space in whole frames of 2 MiB: %s are needed", tool_human(need, text));

@@ -41,6 +41,12 @@ status 0 "$fsck" "$vol"
 status 0 "$hf" ls "$vol" /
 [ -s "$t/out" ] && wrong "it left something: $(cat "$t/out")"
 
+# ---- what an interrupted run left
+status 0 "$hf" mkdir "$vol" /bench.raw
+status 1 "$hf" bench --quick --rows space "$vol"
+grep -q 'was interrupted. Remove' "$t/err" || wrong "it does not say what is in its way: $(cat "$t/err")"
+status 0 "$hf" rm -r "$vol" /bench.raw
+
 # ---- nobody reads on: it ends, by way of the signal that has it remove what it has in /dev/shm
 "$hf" bench --quick --rows media | true
 ended=${PIPESTATUS[0]}
