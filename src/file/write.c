@@ -18,7 +18,6 @@
 #include "file/iov.h"
 #include "file/user_buffer.h"
 #include "file/view_fill.h"
-#include "media/guard.h"
 
 #include <stdlib.h>
 
@@ -66,16 +65,18 @@ static int src_store(struct pm *pm, moff_t to, struct write_src *src, uint64_t l
 	return err;
 }
 
-/* To memory. */
-static int src_fetch(void *to, struct write_src *src, uint64_t len)
+/* To memory. Errors as src_store. */
+static int src_fetch(const struct pm *pm, void *to, struct write_src *src, uint64_t len)
 {
 	char *p = to;
 	uint64_t n;
+	int err;
 
 	while (len > 0) {
 		n = min_u64(len, src->iov->iov_len - src->skip);
-		if (guard_copy(p, (const char *)src->iov->iov_base + src->skip, n, NULL))
-			return err_set(-EFAULT, "a write: the buffer cannot be read");
+		err = pm_guarded_fetch(pm, p, (const char *)src->iov->iov_base + src->skip, n);
+		if (err)
+			return err;
 		src_advance(src, n);
 		p += n;
 		len -= n;
@@ -96,7 +97,7 @@ static int write_inline(struct inode *in, struct write_src *src, uint64_t off, u
 	uint8_t bytes[FMT_INLINE_MAX];
 	struct inode_edit e;
 	struct txn *t;
-	int err = src_fetch(bytes, src, len);
+	int err = src_fetch(in->fs->pm, bytes, src, len);
 
 	if (err)
 		return err;
@@ -172,7 +173,7 @@ static int write_store(struct write *w, moff_t to, uint64_t len)
 	if (!w->vouched)
 		return src_store(w->in->fs->pm, to, &w->src, len);
 	bytes = txn_data(w->b.t, to, (uint32_t)len, &w->in->open);
-	return bytes ? src_fetch(bytes, &w->src, len) : txn_error(w->b.t);
+	return bytes ? src_fetch(w->in->fs->pm, bytes, &w->src, len) : txn_error(w->b.t);
 }
 
 /* A slot that a growing file enters: see the head of this file. Not one of which this batch has

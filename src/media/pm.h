@@ -272,6 +272,8 @@ static inline int pm_persist(struct pm *pm, moff_t off, uint64_t len)
  * lock; nothing is set up before the copy, so they cost what a copy costs. */
 int pm_guarded_read(const struct pm *pm, void *dst, moff_t off, uint64_t len);
 int pm_guarded_write_nt(struct pm *pm, moff_t off, const void *src, uint64_t len);
+/* To private memory from the caller's, which may be the volume's own: a copy from file to file, a pinned block. */
+int pm_guarded_fetch(const struct pm *pm, void *dst, const void *src, uint64_t len);
 /* As pm_zero_nt, of file bytes. -EIO: bad media; any part of it may be zeroed. */
 int pm_guarded_zero_nt(struct pm *pm, moff_t off, uint64_t len);
 /* Makes what cannot be read of whole blocks usable again, as zeros, whose content is lost anyhow and is written next: a device clears

@@ -258,6 +258,13 @@ int pm_guarded_read(const struct pm *pm, void *dst, moff_t off, uint64_t len)
 	return pm_lost(pm, off, len) ? guarded_lost(pm, off, "a read") : 0;
 }
 
+int pm_guarded_fetch(const struct pm *pm, void *dst, const void *src, uint64_t len)
+{
+	struct pm_fault f = pm->ops->copy(dst, src, len);
+
+	return f.faulted ? guarded_error(pm, f, "a write") : 0;
+}
+
 /* An edge goes through a line of our own: its two sides then fault in routines that are guarded. */
 static struct pm_fault guarded_edge(struct pm *pm, uint8_t *dst, const uint8_t *src, uint64_t len)
 {

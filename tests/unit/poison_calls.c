@@ -655,6 +655,9 @@ static void test_data(void)
 	FAILS(EIO, hf_pread(r.wide, buf, 3 * BLK, at - BLK));
 	GET(BLK, hf_pread(r.wide, buf, BLK, at + 3 * BLK));
 	FAILS(EIO, hf_pwrite(r.wide, buf, 100, at + 5));
+	/* An append whose bytes are fetched to memory first. */
+	FAILS(EIO, hf_copy_file_range(r.wide, at, r.huge, FRM, 100));
+	GET(FRM, vol_size(r.huge));
 	FAILS(EIO, hf_fallocate(r.wide, FALLOC_FL_ZERO_RANGE, at + 9, 50));
 	OK(hf_mkdir(r.vol, "/goes_on", 0755));
 	vol_fill(want, sizeof(want), 5);
