@@ -143,8 +143,8 @@ static int drop_unfenced(struct scan *s, uint32_t lane)
 	for (size_t i = s->nrec; i-- > 0 && s->rec[i].lane == lane;)
 		if (last == s->nrec || s->rec[i].seq > s->rec[last].seq)
 			last = i;
-	if (last == s->nrec)
-		return 0;
+	if (last == s->nrec || s->rec[last].seq <= s->c)
+		return 0; /* its data may have changed since, or be bad media */
 	there = data_is_there(s->pm, s->geo, scan_record(s, &s->rec[last]), s->settle);
 	if (there == 0)
 		s->rec[last] = s->rec[--s->nrec];
