@@ -408,9 +408,43 @@ static void test_sizes(void)
 	world_free(&w);
 }
 
+/* Who stores through a view is not asked, and one that only reads may have its page moved, which frees the blocks. */
+static void test_views(void)
+{
+	struct hf_view_options o = {.struct_size = sizeof(o), .prot = HF_VIEW_WRITE};
+	hf_volume *vol = vol_memory(32 * MIB);
+	struct journal *j = vol->fs.journal;
+	hf_view *view;
+	hf_file *f;
+	void *addr;
+
+	lane(0);
+	put(vol, "/f", 5000, 1);
+	f = vol_open(vol, "/f", HF_O_RDWR);
+	GET(5, hf_append(f, "first", 5, NULL));
+	CU_ASSERT_TRUE(journal_is_open(j, f->in->open));
+	lane(1);
+	o.prot = HF_VIEW_READ;
+	OK(hf_view_map(f, 0, FRM, &o, &addr, &view));
+	OK(hf_view_populate(view, 0, 1, false));
+	CU_ASSERT_FALSE(journal_is_open(j, f->in->open));
+	GET(5, hf_append(f, "while", 5, NULL));
+	CU_ASSERT_FALSE(journal_is_open(j, f->in->open));
+	OK(hf_view_unmap(&view));
+	GET(4, hf_append(f, "then", 4, NULL));
+	CU_ASSERT_TRUE(journal_is_open(j, f->in->open));
+	o.prot = HF_VIEW_WRITE;
+	OK(hf_view_map(f, 0, FRM, &o, &addr, &view));
+	CU_ASSERT_FALSE(journal_is_open(j, f->in->open));
+	OK(hf_view_unmap(&view));
+	OK(hf_close(&f));
+	OK(hf_unmount(&vol));
+	journal_thread_number(0);
+}
+
 static const struct hf_case cases[] = {
     {"ways to change it", test_ways}, {"evicted", test_evicted}, {"frozen", test_frozen},
-    {"two lanes", test_two_lanes},    {"sizes", test_sizes},
+    {"two lanes", test_two_lanes},    {"sizes", test_sizes}, {"views", test_views},
 };
 
 int main(void)
