@@ -148,14 +148,16 @@ static int piece_is_there(const struct pm *pm, const struct geo *g, const uint8_
 	memcpy(w, item, sizeof(w));
 	off = MOFF(FMT_ITEM_OFF(le64_get(w[0])));
 	len = le64_get(w[1]);
-	err = pm_guarded_read(pm, bytes, off, len);
-	if (!err && settle)
-		err = pm_flush(settle, off, len);
+	/* Bad media: to drop the record could be to drop what has returned. Reading it is -EIO. */
+	if (pm_guarded_read(pm, bytes, off, len) != 0) {
+		err_clear();
+		return 1;
+	}
+	err = settle ? pm_flush(settle, off, len) : 0;
 	if (!err && settle)
 		err = pm_fence(settle);
 	if (err)
-		return err_set(-EIO, "journal: data at %llu of the last change cannot be read (poisoned media): run fsck.holdfast",
-			       (unsigned long long)off.v);
+		return err_set(-EIO, "journal: the data of the last change cannot be made durable");
 	return data_hash(g, bytes, (uint32_t)len) == le64_get(w[2]);
 }
 

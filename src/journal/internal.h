@@ -167,8 +167,8 @@ static inline void data_unchanged(const struct journal *j, const struct lane *l)
 }
 #endif
 jopen_t lane_open_mark(const struct lane *l, uint64_t seq);
-/* Is all of the data there that the record vouches for? 1 or 0; -EIO: it cannot be read. settle: the same medium, to make the
- * data durable before it is believed (I-JNL-4); NULL: that is not wanted. */
+/* Is all of the data there that the record vouches for? 1 or 0; what cannot be read counts as there. settle: the same medium, to
+ * make the data durable before it is believed (I-JNL-4), -EIO if it cannot be; NULL: that is not wanted. */
 int data_is_there(const struct pm *pm, const struct geo *g, const struct fmt_record *r, struct pm *settle);
 
 /* ---- checkpoint.c */

@@ -4,6 +4,7 @@
 #include "journal/internal.h"
 
 #include <pthread.h>
+#include <unistd.h>
 
 #define WHOLE UINT64_MAX
 
@@ -290,7 +291,7 @@ static void test_killed(void)
 	vol_free(&v);
 }
 
-/* An item that no volume has, and data that cannot be read. */
+/* An item that no volume has. */
 static void test_refused(void)
 {
 	struct vol v = vol_new(), a;
@@ -342,6 +343,36 @@ static void test_below_c(void)
 	vol_free(&v);
 }
 
+/* Data that cannot be read (the page behind a file that was cut short stands for bad media) may be those of an append that has
+ * returned: it counts, and who reads them gets -EIO. */
+static void test_unreadable(void)
+{
+	struct pm_open_args args = {.force_gran = true, .gran = PM_LINE, .no_threads = true};
+	struct journal_stat st;
+	struct mkfs_args mk = {0};
+	struct vol v = {0};
+	struct sim s = {0};
+
+	CU_ASSERT_EQUAL_FATAL(pm_open_memfd(4ull << 20, &args, &s.pm), 0);
+	CU_ASSERT_EQUAL(mkfs_write(s.pm, &mk), 0);
+	CU_ASSERT_EQUAL(geo_read(s.pm, &v.geo), 0);
+	v.sim = &s;
+	vol_at(&v);
+	CU_ASSERT_EQUAL_FATAL(journal_open(s.pm, &v.geo, &v.j), 0);
+	journal_thread_number(2);
+	CU_ASSERT_EQUAL(append(&v, 0, 100, 0, 1), 0);
+	journal_shutdown(v.j, -EIO); /* no checkpoint */
+	(void)journal_close(&v.j);
+	pm_store64(s.pm, MOFF(v.words), 0);
+	CU_ASSERT_EQUAL_FATAL(ftruncate(s.pm->member[0].fd, (off_t)v.data), 0);
+	CU_ASSERT_EQUAL_FATAL(journal_open(s.pm, &v.geo, &v.j), 0);
+	CU_ASSERT_EQUAL(pm_load64(s.pm, MOFF(v.words)), 1);
+	journal_stat(v.j, &st);
+	CU_ASSERT_EQUAL(st.replayed, 1);
+	CU_ASSERT_EQUAL(journal_close(&v.j), 0);
+	pm_close(&s.pm);
+}
+
 static const struct hf_case cases[] = {
     {"last", test_last},
     {"pieces", test_pieces},
@@ -354,6 +385,7 @@ static const struct hf_case cases[] = {
     {"under_way", test_under_way},
     {"killed", test_killed},
     {"refused", test_refused},
+    {"unreadable", test_unreadable},
     {"below_c", test_below_c},
 };
 
