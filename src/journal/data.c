@@ -41,10 +41,9 @@ bool journal_may_open(const struct journal *j, jopen_t mark)
 
 /* The lane, claimed, with room for an empty record; NULL: it is not open any more. Whoever has it now may be about to write
  * its next record: nothing counts as sealed before that is durable. */
-static int seal_claim(struct journal *j, jopen_t mark, struct lane **out)
+static int seal_claim(struct journal *j, jopen_t mark, struct lane **out, bool *kick)
 {
 	struct lane *l = open_lane(j, mark);
-	bool kick;
 
 	*out = NULL;
 	while (journal_is_open(j, mark)) {
@@ -57,7 +56,7 @@ static int seal_claim(struct journal *j, jopen_t mark, struct lane **out)
 			lock_yield();
 			continue;
 		}
-		if (journal_is_open(j, mark) && lane_make_room(j, l, HF_LINE, 0, &kick)) {
+		if (journal_is_open(j, mark) && lane_make_room(j, l, HF_LINE, 0, kick)) {
 			*out = l;
 			return 0;
 		}
@@ -75,8 +74,9 @@ static int seal_claim(struct journal *j, jopen_t mark, struct lane **out)
 int journal_seal(struct journal *j, jopen_t mark)
 {
 	_Alignas(HF_LINE) uint8_t empty[HF_LINE] = {0};
+	bool kick = false;
 	struct lane *l;
-	int err = seal_claim(j, mark, &l);
+	int err = seal_claim(j, mark, &l, &kick);
 
 	if (err || !l)
 		return err;
@@ -86,6 +86,8 @@ int journal_seal(struct journal *j, jopen_t mark)
 		return err_set(-EIO, "a record could not be flushed; the volume takes no more changes until it is mounted again");
 	}
 	lane_done(l, sizeof(empty), 0);
+	if (kick)
+		ckpt_kick(j);
 	return 0;
 }
 
