@@ -152,15 +152,6 @@ static void copy_words(struct pm *pm, uint64_t off, const uint8_t *p, uint64_t l
 		pm_store64(pm, MOFF(off + i), get64(p + i));
 }
 
-uint64_t apply_item_bytes(const uint8_t *p)
-{
-	unsigned kind = FMT_ITEM_KIND(get64(p));
-
-	if (kind == FMT_ITEM_COPY)
-		return 16 + get64(p + 8);
-	return kind == FMT_ITEM_DATA ? 24 : 16;
-}
-
 void apply_prefetch(struct pm *pm, const uint8_t *items, uint32_t n)
 {
 	for (const uint8_t *p = items; n-- > 0; p += apply_item_bytes(p)) {

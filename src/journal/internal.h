@@ -142,7 +142,17 @@ void apply_items(struct pm *pm, struct dirty *d, uint64_t *pos, const uint8_t *i
 void apply_prefetch(struct pm *pm, const uint8_t *items, uint32_t n);
 void apply_bits(struct pm *pm, uint64_t bit, uint64_t count, bool set);
 /* Of a well-formed item: its size in the record. */
-uint64_t apply_item_bytes(const uint8_t *item);
+static inline uint64_t apply_item_bytes(const uint8_t *item)
+{
+	le64_t w[2];
+	unsigned kind;
+
+	memcpy(w, item, sizeof(w));
+	kind = FMT_ITEM_KIND(le64_get(w[0]));
+	if (__builtin_expect(kind < FMT_ITEM_COPY, 1))
+		return 16;
+	return kind == FMT_ITEM_COPY ? 16 + le64_get(w[1]) : 24;
+}
 
 /* ---- data.c: records that vouch for data (I-JNL-16) */
 static inline uint64_t data_hash(const struct geo *g, const void *p, uint32_t len)
