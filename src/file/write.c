@@ -417,7 +417,7 @@ static int64_t write_some(struct inode *in, const struct write_src *src, uint64_
 		n = write_batch(in, src, off, len, WRITE_USUAL, &got);
 		if (n == -E2BIG)
 			n = write_batch(in, src, off, len, WRITE_FEW_RUNS, &got);
-		else if (n == -EIO && journal_state(in->fs->journal) == 0)
+		else if (n == -EIO && len <= TXN_DATA_BYTES && journal_state(in->fs->journal) == 0)
 			n = write_batch(in, src, off, len, WRITE_FENCED, &got);
 		if (n != -EFAULT || src->whole || got >= len)
 			break;

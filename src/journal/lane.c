@@ -88,7 +88,8 @@ jseq_t lane_take_number(struct journal *j, struct lane *l)
 	return JSEQ(seq);
 }
 
-/* Durability: on return 0 the record is on the media, with all that was fenced before.
+/* Durability: on return 0 the record is on the media, with all that was fenced before and the data that it vouches for, which
+ * this thread has stored since it took the number.
  * Crash: some of its lines are; the checksum then fails and recovery takes it as never written. All
  * locks and atomics of the commit stand before the first store: a locked instruction would drain
  * non-temporal stores like a fence. */
