@@ -15,22 +15,6 @@ struct probe {
 	uint64_t handed; /* blocks of x that could be had during the fences */
 };
 
-static uint64_t probe_count(struct vol *v, struct mext x)
-{
-	uint64_t n = 0;
-
-	space_drain(v->s);
-	for (uint64_t i = 0; i < x.n; i++) {
-		struct txn *t = txn_begin(v->j);
-		struct mext got;
-
-		n += space_alloc(v->s, t, 1, MBLK(x.first.v + i), SPACE_EXACT | SPACE_RESERVE,
-				 &got) == 0;
-		txn_abort(t);
-	}
-	return n;
-}
-
 static void *probe_main(void *arg)
 {
 	struct probe *p = arg;

@@ -4,23 +4,6 @@
 #include <pthread.h>
 #include <time.h>
 
-/* Blocks of x that can be had. */
-static uint64_t probe_count(struct vol *v, struct mext x)
-{
-	uint64_t n = 0;
-
-	space_drain(v->s);
-	for (uint64_t i = 0; i < x.n; i++) {
-		struct txn *t = txn_begin(v->j);
-		struct mext got;
-
-		n += space_alloc(v->s, t, 1, MBLK(x.first.v + i), SPACE_EXACT | SPACE_RESERVE,
-				 &got) == 0;
-		txn_abort(t);
-	}
-	return n;
-}
-
 static void check_sum(struct vol *v)
 {
 	struct space_stat st = vol_stat(v);

@@ -22,17 +22,8 @@ static uint64_t had(struct vol *v, const struct space_run *run, uint32_t n)
 {
 	uint64_t sum = 0;
 
-	space_drain(v->s);
-	for (uint32_t r = 0; r < n; r++) {
-		for (uint64_t i = 0; i < run[r].n; i++) {
-			struct txn *t = txn_begin(v->j);
-			struct mext got;
-
-			sum += space_alloc(v->s, t, 1, MBLK(run[r].first.v + i),
-					   SPACE_EXACT | SPACE_RESERVE, &got) == 0;
-			txn_abort(t);
-		}
-	}
+	for (uint32_t i = 0; i < n; i++)
+		sum += probe_count(v, (struct mext){run[i].first, (uint32_t)run[i].n});
 	return sum;
 }
 

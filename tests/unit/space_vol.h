@@ -92,4 +92,21 @@ static inline void vol_free(struct vol *v, struct mext x, enum space_kind kind)
 	vol_must(txn_commit(t, NULL), "txn_commit");
 }
 
+/* How many of the blocks another transaction could have now. */
+static inline uint64_t probe_count(struct vol *v, struct mext x)
+{
+	uint64_t n = 0;
+
+	space_drain(v->s);
+	for (uint64_t i = 0; i < x.n; i++) {
+		struct txn *t = txn_begin(v->j);
+		struct mext got;
+
+		n += space_alloc(v->s, t, 1, MBLK(x.first.v + i), SPACE_EXACT | SPACE_RESERVE,
+				 &got) == 0;
+		txn_abort(t);
+	}
+	return n;
+}
+
 #endif
